@@ -1,0 +1,313 @@
+//! Regular expressions with RE2's meaning, as Prometheus has them through Go's `regexp`, run by the `regex` crate.
+//!
+//! The two grammars differ in a few places, and a pattern is rewritten there before it is compiled:
+//!
+//! | RE2 | `regex` crate | rewritten to |
+//! |---|---|---|
+//! | `\d \w \s \b` are ASCII | Unicode | ASCII classes, `(?-u:\b)` |
+//! | `\Q…\E` quotes | unknown | each character escaped |
+//! | `[a&&b]`, `[a--b]`, `[a~~b]`, `[[a]` are plain characters | set operations | escaped |
+//! | `a{`, `a{,3}` are plain characters | an error | escaped |
+//! | `\z` only | `\z` | unchanged; `\Z`, `\h` and the like are refused by both |
+//! | a space in `(?x)`, `(?R)`, `(?u)` | flags | refused, as RE2 does |
+
+use std::fmt::Write as _;
+
+use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Largest compiled program, in bytes: what keeps a hostile pattern from eating memory.
+const PROGRAM_BYTES_MAX: usize = 10 << 20;
+
+/// Most strings that a pattern is expanded to before it is run as a pattern instead.
+const ALTERNATIVES_MAX: usize = 256;
+
+/// RE2's limit on counted repetition.
+const REPEAT_MAX: u32 = 1000;
+
+/// A pattern that RE2 would refuse, too.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("error parsing regexp: {0}")]
+pub struct RegexError(String);
+
+/// Compiles `pattern` anchored at both ends, `.` matching newlines too, as Prometheus' matchers do.
+pub fn compile_anchored(pattern: &str) -> Result<Regex, RegexError> {
+    // By itself first, so that an unbalanced parenthesis can not close the group around it.
+    let translated = translate(pattern)?;
+    regex_syntax::Parser::new().parse(&translated).map_err(|error| RegexError(reason(&error)))?;
+    RegexBuilder::new(&format!("^(?s:{translated})$"))
+        .size_limit(PROGRAM_BYTES_MAX)
+        .build()
+        .map_err(|error| RegexError(error.to_string()))
+}
+
+fn reason(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => error.kind().to_string(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The only strings that `pattern` accepts, where these are few; in no order, maybe repeated.
+pub(crate) fn alternatives(pattern: &str) -> Option<Vec<String>> {
+    let hir = regex_syntax::Parser::new().parse(&translate(pattern).ok()?).ok()?;
+    expand(&hir)?.into_iter().map(|bytes| String::from_utf8(bytes).ok()).collect()
+}
+
+fn expand(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    let expanded = match hir.kind() {
+        HirKind::Empty => vec![Vec::new()],
+        HirKind::Literal(literal) => vec![literal.0.to_vec()],
+        HirKind::Capture(capture) => expand(&capture.sub)?,
+        HirKind::Class(Class::Unicode(class)) => {
+            let count: usize = class.ranges().iter().map(|range| range.len()).sum();
+            if count > ALTERNATIVES_MAX {
+                return None;
+            }
+            let characters = class.ranges().iter().flat_map(|range| range.start()..=range.end());
+            characters.map(|character| character.to_string().into_bytes()).collect()
+        }
+        HirKind::Alternation(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(expand(part)?);
+            }
+            all
+        }
+        HirKind::Concat(parts) => {
+            let mut all = vec![Vec::new()];
+            for part in parts {
+                let tails = expand(part)?;
+                if all.len() * tails.len() > ALTERNATIVES_MAX {
+                    return None;
+                }
+                all = all
+                    .iter()
+                    .flat_map(|head| tails.iter().map(move |tail| [&head[..], tail].concat()))
+                    .collect();
+            }
+            all
+        }
+        HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max == Some(1) => {
+            let mut all = expand(&repetition.sub)?;
+            all.push(Vec::new());
+            all
+        }
+        HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) | HirKind::Repetition(_) => return None,
+    };
+    (expanded.len() <= ALTERNATIVES_MAX).then_some(expanded)
+}
+
+/// Rewrites RE2's grammar to the `regex` crate's.
+fn translate(pattern: &str) -> Result<String, RegexError> {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let mut rest = pattern;
+    while let Some(character) = rest.chars().next() {
+        match character {
+            '\\' => rest = translate_escape(rest, false, &mut out)?,
+            '[' => rest = translate_class(rest, &mut out)?,
+            '{' => rest = translate_brace(rest, &mut out)?,
+            '(' => rest = translate_group(rest, &mut out)?,
+            _ => {
+                out.push(character);
+                rest = &rest[character.len_utf8()..];
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// `rest` starts with a backslash; gives what comes after the escape.
+fn translate_escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> Result<&'a str, RegexError> {
+    let Some(escaped) = rest[1..].chars().next() else {
+        return Err(RegexError("trailing backslash at end of expression".to_owned()));
+    };
+    let after = &rest[1 + escaped.len_utf8()..];
+    let ascii = match escaped {
+        'd' => "0-9",
+        'w' => "0-9A-Za-z_",
+        's' => "\\t\\n\\f\\r ",
+        'D' | 'W' | 'S' => return translate_negated(escaped, after, in_class, out),
+        'b' | 'B' if !in_class => {
+            write!(out, "(?-u:\\{escaped})").map_err(|error| RegexError(error.to_string()))?;
+            return Ok(after);
+        }
+        'Q' if !in_class => {
+            let (quoted, after) = after.split_once("\\E").unwrap_or((after, ""));
+            out.push_str(&regex_syntax::escape(quoted));
+            return Ok(after);
+        }
+        'C' => return Err(RegexError("invalid escape sequence: `\\C` is not supported".to_owned())),
+        '0'..='7' => return translate_octal(rest, after, escaped, out),
+        'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' | 'p' | 'P' => "",
+        'A' | 'z' if !in_class => "",
+        _ if escaped.is_ascii() && !escaped.is_ascii_alphanumeric() => "",
+        _ => return Err(RegexError(format!("invalid escape sequence: `\\{escaped}`"))),
+    };
+    match (ascii, in_class) {
+        ("", _) => out.extend(['\\', escaped]),
+        (set, true) => out.push_str(set),
+        (set, false) => out.extend(["[", set, "]"]),
+    }
+    Ok(after)
+}
+
+fn translate_negated<'a>(
+    escaped: char,
+    after: &'a str,
+    in_class: bool,
+    out: &mut String,
+) -> Result<&'a str, RegexError> {
+    let set = match escaped {
+        'D' => "^0-9",
+        'W' => "^0-9A-Za-z_",
+        _ => "^\\t\\n\\f\\r ",
+    };
+    // Inside a class, a nested class of the `regex` crate means the union, which is what RE2 means.
+    debug_assert!(in_class || !set.is_empty());
+    out.extend(["[", set, "]"]);
+    Ok(after)
+}
+
+/// RE2 reads `\0`, `\012` and `\123` as octal; `\1` alone would be a backreference, which it has not.
+fn translate_octal<'a>(
+    rest: &'a str,
+    after: &'a str,
+    first: char,
+    out: &mut String,
+) -> Result<&'a str, RegexError> {
+    let more = after.chars().take(2).take_while(|digit| ('0'..='7').contains(digit)).count();
+    if first != '0' && more == 0 {
+        return Err(RegexError(format!("invalid escape sequence: `\\{first}`")));
+    }
+    let digits = &rest[1..2 + more];
+    let code = u32::from_str_radix(digits, 8).map_err(|error| RegexError(error.to_string()))?;
+    write!(out, "\\x{{{code:x}}}").map_err(|error| RegexError(error.to_string()))?;
+    Ok(&after[more..])
+}
+
+/// `rest` starts with `[`.
+fn translate_class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
+    out.push('[');
+    let mut rest = &rest[1..];
+    if let Some(after) = rest.strip_prefix('^') {
+        out.push('^');
+        rest = after;
+    }
+    let mut first = true;
+    loop {
+        let Some(character) = rest.chars().next() else {
+            return Err(RegexError("missing closing ]".to_owned()));
+        };
+        match character {
+            ']' if !first => {
+                out.push(']');
+                return Ok(&rest[1..]);
+            }
+            '\\' => rest = translate_escape(rest, true, out)?,
+            '[' if rest.starts_with("[:") && rest.contains(":]") => {
+                let end = rest.find(":]").map_or(rest.len(), |end| end + 2);
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+            '[' | ']' | '&' | '~' | '^' => {
+                out.extend(['\\', character]);
+                rest = &rest[1..];
+            }
+            '-' => {
+                rest = &rest[1..];
+                // A hyphen at either end stands for itself.
+                let literal = first || rest.starts_with(']') || out.ends_with("\\-");
+                out.push_str(if literal { "\\-" } else { "-" });
+            }
+            _ => {
+                out.push(character);
+                rest = &rest[character.len_utf8()..];
+            }
+        }
+        first = false;
+    }
+}
+
+/// `rest` starts with `{`: a counted repetition, or the character itself.
+fn translate_brace<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
+    let Some((low, high, after)) = counted(rest) else {
+        out.push_str("\\{");
+        return Ok(&rest[1..]);
+    };
+    let too_many = |count: &str| count.parse::<u32>().map_or(!count.is_empty(), |count| count > REPEAT_MAX);
+    let text = &rest[..rest.len() - after.len()];
+    if too_many(low) || high.is_some_and(too_many) {
+        return Err(RegexError(format!("invalid repeat count: `{text}`")));
+    }
+    out.push_str(text);
+    Ok(after)
+}
+
+/// Reads `{n}`, `{n,}` or `{n,m}`.
+fn counted(rest: &str) -> Option<(&str, Option<&str>, &str)> {
+    let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (low, high) = match inside.split_once(',') {
+        Some((low, high)) => (low, Some(high)),
+        None => (inside, None),
+    };
+    (!low.is_empty() && digits(low) && high.is_none_or(digits)).then_some((low, high, after))
+}
+
+/// `rest` starts with `(`: only RE2's flags may follow `(?`.
+fn translate_group<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
+    let flags = rest.strip_prefix("(?").unwrap_or("");
+    let flags = &flags[..flags.find([':', ')', 'P', '<']).unwrap_or(0)];
+    if let Some(unknown) = flags.chars().find(|flag| !"imsU-".contains(*flag)) {
+        return Err(RegexError(format!("invalid or unsupported Perl syntax: `(?{unknown}`")));
+    }
+    out.push('(');
+    Ok(&rest[1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compile_anchored;
+
+    fn accepts(pattern: &str, text: &str) -> bool {
+        compile_anchored(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}")).is_match(text)
+    }
+
+    #[test]
+    fn classes_are_ascii() {
+        assert!(accepts(r"\d+", "12") && !accepts(r"\d+", "१२"));
+        assert!(accepts(r"[\w-]+", "a-b") && !accepts(r"\w", "é"));
+        assert!(accepts(r"[^\s]+", "ab") && accepts(r"\S+", "é") && accepts(r"[\Da]", "x"));
+    }
+
+    #[test]
+    fn set_operators_are_plain_characters() {
+        assert!(accepts("[a&&b]+", "a&b") && accepts("[[a]+", "[a") && accepts("[a~~b]+", "~"));
+        assert!(accepts("[]a]+", "]a") && accepts("[^]]", "x") && accepts("[+--]+", "+,-"));
+        assert!(accepts("[[:alpha:]_]+", "a_b"));
+    }
+
+    #[test]
+    fn braces_may_be_plain() {
+        assert!(accepts("a{", "a{") && accepts("a{,2}", "a{,2}") && accepts("{x}", "{x}"));
+        assert!(accepts("a{2}", "aa") && accepts("a{1,}", "aaa"));
+        assert!(compile_anchored("a{1001}").is_err());
+    }
+
+    #[test]
+    fn quoting_and_octal() {
+        assert!(accepts(r"\Qa.b\E.", "a.bc") && accepts(r"\Q[", "["));
+        assert!(accepts(r"\101", "A") && accepts(r"a\/b\-c", "a/b-c"));
+    }
+
+    #[test]
+    fn what_re2_refuses_is_refused() {
+        for pattern in
+            ["(", ")", "a)(b", "*", r"\h", r"\8", r"\1", "(?x)a b", "(?=a)", "[b-a]", "\\", "[a", r"\Z"]
+        {
+            assert!(compile_anchored(pattern).is_err(), "{pattern} should be refused");
+        }
+    }
+}
