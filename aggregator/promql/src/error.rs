@@ -1,0 +1,35 @@
+use crate::ast::Span;
+
+/// An expression that is not PromQL, or whose types do not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: parse error: {message}")]
+pub struct ParseError {
+    /// The part of the text that is wrong, in bytes.
+    pub span: Span,
+    /// Line of the start, from 1.
+    pub line: usize,
+    /// Column of the start, from 1.
+    pub column: usize,
+    /// What is wrong, in Prometheus' words.
+    pub message: String,
+}
+
+/// Why an evaluation gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The expression can not be evaluated over this data: Prometheus' error type `execution`.
+    #[error("{0}")]
+    Execution(String),
+    /// The query holds more samples at once than it may: also `execution`.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// The deadline has passed: `timeout`.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The client has gone: `canceled`.
+    #[error("query was canceled in expression evaluation")]
+    Cancelled,
+    /// The source failed to read: `internal`.
+    #[error("{0}")]
+    Storage(String),
+}
