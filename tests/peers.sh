@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The programs that Vedette is compared with, from Debian sid: unpacked into a cache folder, never installed.
+# Prints the folder with their binaries. Needs root (or sudo) the first time, to add sid as a source that is
+# pinned so low that nothing is ever upgraded from it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. packaging/setup.sh
+
+peers="$vedette_cache/peers"
+packages=(prometheus promtool prometheus-node-exporter prometheus-alertmanager victoria-metrics)
+if [ ! -e "$peers/complete" ]; then
+    vedette_packages ca-certificates
+    suite=/etc/apt/sources.list.d/vedette-sid.list
+    if [ ! -e "$suite" ]; then
+        vedette_say "adding Debian sid as a source of last resort (pinned to 1) for: ${packages[*]}"
+        # Ubuntu ships Debian's keys in this package.
+        [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || vedette_packages debian-archive-keyring
+        vedette_as_root sh -c "printf 'Package: *\nPin: release n=sid\nPin-Priority: 1\n' >/etc/apt/preferences.d/vedette-sid
+            echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main' >$suite"
+    fi
+    vedette_as_root apt-get update -qq >&2
+    rm -rf "$peers"
+    mkdir -p "$peers/packages"
+    (cd "$peers/packages" && for package in "${packages[@]}"; do apt-get download -qq "$package/sid" >&2; done)
+    for package in "$peers"/packages/*.deb; do dpkg -x "$package" "$peers/root"; done
+    rm -rf "$peers/packages"
+    touch "$peers/complete"
+fi
+echo "$peers/root/usr/bin"

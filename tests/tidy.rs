@@ -1,0 +1,193 @@
+//! The repository's rules: names at the top, direction of dependencies, documented formats, no stray marks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// All that may stand at the top beside dotfiles.
+const TOP_LEVEL: [&str; 10] = [
+    "ARCHITECTURE.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "agent",
+    "aggregator",
+    "common",
+    "packaging",
+    "systemd",
+];
+
+/// Which of our crates each of our crates may name. Arrows point down only.
+const MAY_NAME: [(&str, &[&str]); 15] = [
+    ("vedette-model", &[]),
+    ("vedette-chunk", &["model"]),
+    ("vedette-exposition", &["model"]),
+    ("vedette-wire", &["model"]),
+    ("vedette-transport", &["model", "wire"]),
+    ("vedette-collector", &["model"]),
+    ("vedette-scrape", &["exposition", "model", "wire"]),
+    ("vedette-spool", &["model", "wire"]),
+    ("vedette-agent", &["collector", "exposition", "model", "scrape", "spool", "transport", "wire"]),
+    ("vedette-storage", &["chunk", "model", "wire"]),
+    ("vedette-promql", &["model"]),
+    ("vedette-ingest", &["model", "storage", "transport", "wire"]),
+    ("vedette-api", &["exposition", "model", "promql"]),
+    (
+        "vedette-aggregator",
+        &["api", "exposition", "ingest", "model", "promql", "storage", "transport", "wire"],
+    ),
+    ("vedette-tests", &["exposition", "model", "transport", "wire"]),
+];
+
+/// Foreign crates that only the named crates of ours may use outside tests.
+const RESERVED: [(&str, &[&str]); 5] = [
+    ("rocksdb", &["vedette-storage"]),
+    ("quinn", &["vedette-agent", "vedette-aggregator", "vedette-ingest", "vedette-tests", "vedette-transport"]),
+    ("bincode", &["vedette-storage", "vedette-transport", "vedette-wire"]),
+    ("axum", &["vedette-agent", "vedette-aggregator", "vedette-api"]),
+    (
+        "tokio",
+        &[
+            "vedette-agent",
+            "vedette-aggregator",
+            "vedette-api",
+            "vedette-ingest",
+            "vedette-scrape",
+            "vedette-tests",
+            "vedette-transport",
+        ],
+    ),
+];
+
+/// Crates that write bytes which outlive a process or cross the network.
+const WITH_FORMAT: [&str; 5] =
+    ["common/wire", "common/chunk", "common/transport", "agent/spool", "aggregator/storage"];
+
+/// Crates whose decoders or parsers read what strangers wrote.
+const WITH_FUZZ: [&str; 6] =
+    ["common/wire", "common/chunk", "common/exposition", "agent/spool", "aggregator/promql", "aggregator/storage"];
+
+const LINES_MAX: usize = 800;
+
+#[test]
+fn top_level_names_are_fixed() {
+    for path in tracked() {
+        let top = path.split('/').next().unwrap_or_default();
+        let known = TOP_LEVEL.contains(&top) || top == "tests" || top.starts_with('.');
+        assert!(known, "{path}: {top} is not one of the fixed top-level names");
+    }
+}
+
+#[test]
+fn dependencies_point_down() {
+    let packages = packages();
+    assert_eq!(packages.len(), MAY_NAME.len(), "a crate is missing in MAY_NAME: {:?}", packages.keys());
+    for (name, dependencies) in &packages {
+        let Some((_, allowed)) = MAY_NAME.iter().find(|(known, _)| known == name) else {
+            panic!("{name} is not in MAY_NAME");
+        };
+        for dependency in dependencies {
+            if let Some(ours) = dependency.strip_prefix("vedette-") {
+                assert!(allowed.contains(&ours), "{name} may not depend on {dependency}");
+            }
+            if let Some((_, users)) = RESERVED.iter().find(|(foreign, _)| foreign == dependency) {
+                assert!(users.contains(&name.as_str()), "{name} may not depend on {dependency}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    for path in tracked().iter().filter(|path| path.ends_with("/Cargo.toml") && !path.contains("/fuzz/")) {
+        let lines = read(path);
+        assert!(lines.contains("[lints]\nworkspace = true"), "{path} does not take the workspace's lints");
+    }
+}
+
+#[test]
+fn persisted_and_wire_formats_are_documented() {
+    for folder in WITH_FORMAT {
+        let format = read(&format!("{folder}/FORMAT.md"));
+        assert!(format.to_lowercase().contains("version"), "{folder}/FORMAT.md names no version");
+    }
+}
+
+#[test]
+fn decoders_have_fuzz_targets_and_a_corpus() {
+    let tracked = tracked();
+    for folder in WITH_FUZZ {
+        for part in ["fuzz/fuzz_targets/", "fuzz/corpus/"] {
+            let prefix = format!("{folder}/{part}");
+            assert!(tracked.iter().any(|path| path.starts_with(&prefix)), "{prefix} is missing");
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for path in rust_files() {
+        let lines = read(&path).lines().count();
+        assert!(lines <= LINES_MAX, "{path} has {lines} lines: what is its second subject?");
+    }
+}
+
+#[test]
+fn no_marks_and_no_places_of_one_machine() {
+    // Put together here, so that this file does not find itself.
+    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["#[ign", "ore"].concat(), ["/wo", "rk/"].concat()];
+    for path in tracked().iter().filter(|path| !path.contains("/corpus/") && *path != "Cargo.lock") {
+        let Ok(text) = std::fs::read_to_string(root().join(path)) else { continue };
+        for mark in &marks {
+            assert!(!text.contains(mark), "{path} contains {mark}");
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Files that git knows, or would add.
+fn tracked() -> Vec<String> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "git ls-files failed");
+    let files: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    assert!(files.len() > 50, "git lists only {} files", files.len());
+    files.into_iter().filter(|path| root().join(path).exists()).collect()
+}
+
+fn rust_files() -> Vec<String> {
+    tracked().into_iter().filter(|path| path.ends_with(".rs")).collect()
+}
+
+/// Our crates with the names of what they depend on outside tests.
+fn packages() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    list(&metadata["packages"])
+        .iter()
+        .map(|package| {
+            let dependencies = list(&package["dependencies"]);
+            let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
+            (text(&package["name"]), normal.map(|dependency| text(&dependency["name"])).collect())
+        })
+        .collect()
+}
