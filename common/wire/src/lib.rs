@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What goes from writers to replicas: batches in segments, and the session around them.
+//!
+//! A writer keeps a [`TargetTable`] per target, fills one row per scrape, and gives the rows to a
+//! [`SegmentEncoder`], which returns a frame. The same bytes serve the spool, every replica and a replica's
+//! log; a [`SegmentDecoder`] turns them back into rows. `FORMAT.md` has the bytes.
+//!
+//! This crate knows no socket, no file and no clock.
+
+#![warn(missing_docs)]
+
+mod frame;
+mod ids;
+mod row;
+mod segment;
+mod table;
+mod varint;
+
+pub use frame::{FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, encode_gap};
+pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, LogId, ReplicaId};
+pub use row::RowValues;
+pub use segment::{
+    Batch, BatchInput, DecodeError, DecodeLimits, DecodedRow, Dictionary, DictionarySeries, DictionaryTarget,
+    EncodeError, EncodedBatch, Gap, RowInput, SegmentDecoder, SegmentEncoder, SegmentLimits,
+};
+pub use table::{Family, RowSummary, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable};

@@ -1,0 +1,122 @@
+//! What replicas of a group ask each other. One stream per request.
+
+use super::codec::{ControlError, ControlMessage, bounded, read, write};
+use super::members::Members;
+use super::messages::TEXT_BYTES_MAX;
+use crate::{BatchSeq, LogId};
+use bincode::{Decode, Encode};
+
+/// Bytes of frames in one answer; the asker asks again for the rest.
+pub const FETCH_BYTES_MAX: usize = 16 << 20;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerRequest {
+    /// The asker's membership; the answer is the other's, after it has merged.
+    Members(Members),
+    /// Batches of a log that the asker misses.
+    FetchFrames(FetchFrames),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerAnswer {
+    /// The membership after merging.
+    Members(Members),
+    /// Frames follow on this stream, as they came from the agent.
+    FramesFollow(FramesFollow),
+    /// None of the batches is here.
+    NotHere(FetchFrames),
+    /// The question cannot be answered now.
+    Refused(String),
+}
+
+/// A range of batches, ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FetchFrames {
+    /// Which log.
+    pub log: LogId,
+    /// First batch wanted.
+    pub from: BatchSeq,
+    /// Last batch wanted.
+    pub to: BatchSeq,
+}
+
+/// What follows the answer on the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FramesFollow {
+    /// How many frames.
+    pub count: u32,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl ControlMessage for PeerRequest {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Members(_) => 49,
+            Self::FetchFrames(_) => 50,
+        }
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) -> Result<(), ControlError> {
+        match self {
+            Self::Members(members) => write(members, self.kind(), out),
+            Self::FetchFrames(fetch) => write(fetch, self.kind(), out),
+        }
+    }
+
+    fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Self>, ControlError> {
+        Ok(Some(match kind {
+            49 => Self::Members(read(body, kind)?),
+            50 => Self::FetchFrames(read(body, kind)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Members(members) => members.check(),
+            Self::FetchFrames(_) => Ok(()),
+        }
+    }
+}
+
+impl ControlMessage for PeerAnswer {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Members(_) => 57,
+            Self::FramesFollow(_) => 58,
+            Self::NotHere(_) => 59,
+            Self::Refused(_) => 60,
+        }
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) -> Result<(), ControlError> {
+        match self {
+            Self::Members(members) => write(members, self.kind(), out),
+            Self::FramesFollow(follow) => write(follow, self.kind(), out),
+            Self::NotHere(fetch) => write(fetch, self.kind(), out),
+            Self::Refused(message) => write(message, self.kind(), out),
+        }
+    }
+
+    fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Self>, ControlError> {
+        Ok(Some(match kind {
+            57 => Self::Members(read(body, kind)?),
+            58 => Self::FramesFollow(read(body, kind)?),
+            59 => Self::NotHere(read(body, kind)?),
+            60 => Self::Refused(read(body, kind)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn check(&self) -> Result<(), ControlError> {
+        match self {
+            Self::Members(members) => members.check(),
+            Self::FramesFollow(follow) => bounded("bytes of frames", follow.bytes as usize, FETCH_BYTES_MAX),
+            Self::Refused(message) => bounded("bytes of text", message.len(), TEXT_BYTES_MAX),
+            Self::NotHere(_) => Ok(()),
+        }
+    }
+}
