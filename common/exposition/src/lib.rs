@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The exposition formats: Prometheus' text 0.0.4 and OpenMetrics 1.0, read; text 0.0.4, written.
+//!
+//! Pure functions over bytes: no socket, no clock. What is accepted and refused is what Prometheus' own
+//! parsers accept and refuse.
+//!
+//! A scrape is read again and again and hardly changes, so reading is split in two:
+//!
+//! - [`Parser::next_entry`] finds lines, values and the *raw bytes* of a series (`name{a="b"}`), at memory speed
+//!   and without allocating. A series that was seen before is known by those bytes.
+//! - [`Parser::labels`] (or [`parse_series`]) checks these bytes in full and makes a label set of them. Run it
+//!   once for every raw series that is new; [`check`] runs it for all.
+
+#![warn(missing_docs)]
+
+mod entry;
+mod error;
+mod float;
+mod negotiate;
+mod openmetrics;
+mod parser;
+mod printer;
+mod series;
+mod text;
+
+pub use entry::{Entry, Escaped, Exemplar, Sample};
+pub use error::{ParseError, Position, SeriesError};
+pub use float::parse_float;
+pub use negotiate::{Format, Negotiated, UnknownContentType, choose_for_accept, format_of_content_type};
+pub use parser::{Parser, check};
+pub use printer::TextPrinter;
+pub use series::{Dialect, parse_series, parse_series_as};
