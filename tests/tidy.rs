@@ -45,7 +45,10 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
 /// Foreign crates that only the named crates of ours may use outside tests.
 const RESERVED: [(&str, &[&str]); 5] = [
     ("rocksdb", &["vedette-storage"]),
-    ("quinn", &["vedette-agent", "vedette-aggregator", "vedette-ingest", "vedette-tests", "vedette-transport"]),
+    (
+        "quinn",
+        &["vedette-agent", "vedette-aggregator", "vedette-ingest", "vedette-tests", "vedette-transport"],
+    ),
     ("bincode", &["vedette-storage", "vedette-transport", "vedette-wire"]),
     ("axum", &["vedette-agent", "vedette-aggregator", "vedette-api"]),
     (
@@ -67,8 +70,14 @@ const WITH_FORMAT: [&str; 5] =
     ["common/wire", "common/chunk", "common/transport", "agent/spool", "aggregator/storage"];
 
 /// Crates whose decoders or parsers read what strangers wrote.
-const WITH_FUZZ: [&str; 6] =
-    ["common/wire", "common/chunk", "common/exposition", "agent/spool", "aggregator/promql", "aggregator/storage"];
+const WITH_FUZZ: [&str; 6] = [
+    "common/wire",
+    "common/chunk",
+    "common/exposition",
+    "agent/spool",
+    "aggregator/promql",
+    "aggregator/storage",
+];
 
 const LINES_MAX: usize = 800;
 
@@ -138,7 +147,8 @@ fn files_stay_readable() {
 #[test]
 fn no_marks_and_no_places_of_one_machine() {
     // Put together here, so that this file does not find itself.
-    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["#[ign", "ore"].concat(), ["/wo", "rk/"].concat()];
+    let marks =
+        [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["#[ign", "ore"].concat(), ["/wo", "rk/"].concat()];
     for path in tracked().iter().filter(|path| !path.contains("/corpus/") && *path != "Cargo.lock") {
         let Ok(text) = std::fs::read_to_string(root().join(path)) else { continue };
         for mark in &marks {

@@ -48,7 +48,8 @@ impl Api {
 
     /// Status and body of a page.
     pub fn get_any(&self, path: &str) -> Result<(u16, String)> {
-        let mut response = self.client.get(format!("{}{path}", self.url)).call().with_context(|| path.to_owned())?;
+        let mut response =
+            self.client.get(format!("{}{path}", self.url)).call().with_context(|| path.to_owned())?;
         let body = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
         Ok((response.status().as_u16(), body))
     }
@@ -85,7 +86,13 @@ impl Api {
     }
 
     /// A range query.
-    pub fn query_range(&self, expression: &str, start_ms: i64, end_ms: i64, step: &str) -> Result<Vec<Answer>> {
+    pub fn query_range(
+        &self,
+        expression: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step: &str,
+    ) -> Result<Vec<Answer>> {
         let (start, end) = (seconds(start_ms), seconds(end_ms));
         let parameters = [("query", expression), ("start", &start), ("end", &end), ("step", step)];
         answers(&self.data("/api/v1/query_range", &parameters)?["result"])
@@ -116,7 +123,8 @@ fn answers(result: &Value) -> Result<Vec<Answer>> {
 
 fn answer(series: &Value) -> Result<Answer> {
     let labels = series["metric"].as_object().context("a series has labels")?;
-    let labels = labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
+    let labels =
+        labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
     let one = [series["value"].clone()];
     let samples = series["values"].as_array().map_or(&one[..], Vec::as_slice);
     let sample = |pair: &Value| {

@@ -25,21 +25,30 @@ pub fn now() -> Instant {
 }
 
 /// Now, in milliseconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "driver: tests compare with the wall clock of the programs under test")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "driver: tests compare with the wall clock of the programs under test"
+)]
 pub fn unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Asks again and again until `ask` gives something, or fails with what it said last.
-pub fn eventually<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let end = now() + deadline;
     loop {
         let answer = ask();
         match answer {
             Ok(Some(value)) => return Ok(value),
             Ok(None) if now() >= end => bail!("{what}: not so after {deadline:?}"),
-            Err(error) if now() >= end => return Err(error.context(format!("{what}: not so after {deadline:?}"))),
+            Err(error) if now() >= end => {
+                return Err(error.context(format!("{what}: not so after {deadline:?}")));
+            }
             Ok(None) | Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }

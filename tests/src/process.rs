@@ -29,13 +29,12 @@ pub struct Program {
 impl Program {
     /// Starts `command`, its standard output and error appended to `log`.
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("starting {command:?}; build it with: cargo build --workspace --bins"))?;
+        let file =
+            File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        let child =
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().with_context(
+                || format!("starting {command:?}; build it with: cargo build --workspace --bins"),
+            )?;
         Ok(Self { child, log: log.to_path_buf() })
     }
 

@@ -20,7 +20,11 @@ fn binary(name: &str) -> Result<PathBuf> {
 fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } = command.output().with_context(|| format!("{command:?}"))?;
     if !status.success() {
-        bail!("{command:?}: {status}\n{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        bail!(
+            "{command:?}: {status}\n{}{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        );
     }
     Ok(String::from_utf8(stdout)?)
 }
@@ -46,7 +50,13 @@ impl Aggregator {
     pub fn prepare(dir: &Path, storage: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let (http_port, quic_port) = (free_port()?, free_port()?);
-        Ok(Self { dir: dir.to_path_buf(), storage: storage.to_path_buf(), http_port, quic_port, program: None })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            storage: storage.to_path_buf(),
+            http_port,
+            quic_port,
+            program: None,
+        })
     }
 
     fn command(&self) -> Result<Command> {
@@ -246,7 +256,8 @@ pub fn enrolled_pair(dir: &Path) -> Result<(Aggregator, Agent)> {
 pub fn mounted_tmpfs(path: &Path, megabytes: u32) -> Result<Option<Mounted>> {
     std::fs::create_dir_all(path)?;
     let size = format!("size={megabytes}m");
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "vedette-test"]).arg(path).status()?;
+    let status =
+        Command::new("mount").args(["-t", "tmpfs", "-o", &size, "vedette-test"]).arg(path).status()?;
     if !status.success() {
         crate::skip("mounting a tmpfs is not permitted here");
         return Ok(None);

@@ -1,0 +1,10 @@
+//! End to end: the real binaries on loopback, asked through the API that users have, and hurt on the way.
+
+mod continuity;
+mod disk;
+mod first_answers;
+mod identity;
+mod kills;
+mod peers;
+mod refusals;
+mod replicas;
