@@ -4,21 +4,21 @@ use anyhow::{Result, ensure};
 use vedette_tests::{Api, GENEROUS, eventually};
 
 /// Raw sample times of the one series that `selector` names, over the `seconds` before `at_ms`.
-pub fn sample_times(api: &Api, selector: &str, seconds: i64, at_ms: i64) -> Result<Vec<i64>> {
+pub(crate) fn sample_times(api: &Api, selector: &str, seconds: i64, at_ms: i64) -> Result<Vec<i64>> {
     let answers = api.query(&format!("{selector}[{seconds}s]"), Some(at_ms))?;
     ensure!(answers.len() <= 1, "{selector} names {} series", answers.len());
     Ok(answers.into_iter().flat_map(|answer| answer.samples).map(|(at, _)| at).collect())
 }
 
 /// The steps from sample to sample that are longer than `longest_ms`, as (from, to).
-pub fn holes(times: &[i64], longest_ms: i64) -> Vec<(i64, i64)> {
+pub(crate) fn holes(times: &[i64], longest_ms: i64) -> Vec<(i64, i64)> {
     times.windows(2).map(|pair| (pair[0], pair[1])).filter(|(from, to)| to - from > longest_ms).collect()
 }
 
 /// Waits until the samples of `selector` from `start_ms` to `end_ms` are whole at one a second, each once.
 ///
 /// Ticks run on a monotonic clock, so a sample may be a few milliseconds off its grid.
-pub fn await_whole(api: &Api, selector: &str, start_ms: i64, end_ms: i64) -> Result<()> {
+pub(crate) fn await_whole(api: &Api, selector: &str, start_ms: i64, end_ms: i64) -> Result<()> {
     let seconds = (end_ms - start_ms) / 1000;
     let expected = seconds - 2;
     eventually(&format!("{selector} is whole over {seconds} s"), GENEROUS, || {
