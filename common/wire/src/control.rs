@@ -18,16 +18,16 @@ mod messages;
 mod peer;
 
 pub use codec::{
-    CONTROL_VERSION, ControlError, ControlMessage, Decoded, LENGTH_PREFIX_BYTES, MESSAGE_BYTES_MAX, decode, encode,
-    message_len,
+    CONTROL_VERSION, ControlError, ControlMessage, Decoded, LENGTH_PREFIX_BYTES, MESSAGE_BYTES_MAX, decode,
+    encode, message_len,
 };
 pub use enroll::{
-    CERTIFICATE_BYTES_MAX, EnrollAnswer, EnrollRefusal, EnrollRequest, Issued, NewcomerKind, Redeem, RefusedEnroll,
-    Renew, SIGNING_REQUEST_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX, EnrollAnswer, EnrollRefusal, EnrollRequest, Issued, NewcomerKind, Redeem,
+    RefusedEnroll, Renew, SIGNING_REQUEST_BYTES_MAX,
 };
 pub use members::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, MEMBERS_MAX, Member, Members};
 pub use messages::{
-    Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, PROTOCOL_MAX, PROTOCOL_MIN, Refuse, RefuseReason,
-    ReplicaMessage, Resume, TEXT_BYTES_MAX, Welcome, Window,
+    Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, PROTOCOL_MAX, PROTOCOL_MIN, Refuse,
+    RefuseReason, ReplicaMessage, Resume, TEXT_BYTES_MAX, Welcome, Window,
 };
 pub use peer::{FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest};

@@ -8,10 +8,12 @@
 
 #![warn(missing_docs)]
 
+pub mod control;
 mod frame;
 mod ids;
 mod row;
 mod segment;
+pub mod session;
 mod table;
 mod varint;
 

@@ -8,7 +8,7 @@
 //!
 //! `length` counts everything after itself. Bytes of the body behind the fields that this release knows
 //! are optional fields of a later release and are skipped. A message whose kind is unknown is skipped
-//! when the kind is [`KIND_OPTIONAL_MIN`] or more, and an error otherwise.
+//! when the kind is 128 or more, and an error otherwise.
 
 use crate::{BatchSeq, LogId, ReplicaId};
 use bincode::de::{BorrowDecoder, Decode, Decoder};
@@ -23,7 +23,7 @@ pub const LENGTH_PREFIX_BYTES: usize = 4;
 /// Longest message, its length prefix not counted.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// From this kind on a receiver that does not know a message skips it.
-pub const KIND_OPTIONAL_MIN: u8 = 128;
+pub(super) const KIND_OPTIONAL_MIN: u8 = 128;
 
 const HEADER_BYTES: usize = 2;
 
@@ -190,7 +190,9 @@ macro_rules! encode_as {
         }
 
         impl<'de, C> BorrowDecode<'de, C> for $name {
-            fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+            fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(
+                decoder: &mut D,
+            ) -> Result<Self, DecodeError> {
                 Decode::decode(decoder)
             }
         }

@@ -2,10 +2,10 @@
 
 use super::{CloseCode, Now};
 use crate::control::{
-    Ack, AgentMessage, FEATURES, Hello, LOGS_MAX, LogOffer, Members, PROTOCOL_MAX, PROTOCOL_MIN, Refuse, RefuseReason,
-    ReplicaMessage, Resume, Welcome, Window,
+    Ack, AgentMessage, FEATURES, Hello, LOGS_MAX, LogOffer, Members, PROTOCOL_MAX, PROTOCOL_MIN, Refuse,
+    RefuseReason, ReplicaMessage, Resume, Welcome, Window,
 };
-use crate::{BatchSeq, FrameHeader, LogId, ReplicaId};
+use crate::{BatchSeq, FrameHeader, FrameKind, LogId, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -171,7 +171,12 @@ impl ReplicaSession {
     }
 
     /// A control message came. `resume` asks storage where it stands in a log.
-    pub fn on_message(&mut self, now: Now, message: AgentMessage, resume: &mut dyn FnMut(LogId) -> ResumePoint) {
+    pub fn on_message(
+        &mut self,
+        now: Now,
+        message: AgentMessage,
+        resume: &mut dyn FnMut(LogId) -> ResumePoint,
+    ) {
         match (&self.phase, message) {
             (Phase::AwaitingHello, AgentMessage::Hello(hello)) => self.on_hello(now, hello, resume),
             (Phase::Running(_), AgentMessage::OpenLog(offer)) => self.on_open(offer, resume),
@@ -212,11 +217,15 @@ impl ReplicaSession {
         }
         // A rewound stream walks up again from its key batch; only its first frame may jump.
         open.received = header.last_seq;
-        open.may_rewind = false;
-        let bytes = header.frame_len as u64;
-        open.unsettled.push_back((header.last_seq, bytes));
-        self.unsettled.frames += 1;
-        self.unsettled.bytes += bytes;
+        // Behind a gap the dictionary is gone as well.
+        open.may_rewind = header.kind == FrameKind::Gap;
+        // What comes again only to rebuild the dictionary is no news, for the agent's window neither.
+        if header.last_seq > open.durable {
+            let bytes = header.frame_len as u64;
+            open.unsettled.push_back((header.last_seq, bytes));
+            self.unsettled.frames += 1;
+            self.unsettled.bytes += bytes;
+        }
         if self.unsettled.exceed(self.options.window) {
             self.protocol_error("more unacknowledged than the window allows");
             return FrameVerdict::Stop;
