@@ -2,6 +2,8 @@ use std::fmt;
 
 use vedette_model::{Matcher, Timestamp};
 
+use crate::syntax::function::Function;
+
 /// A part of the text: bytes from `start` up to `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -9,12 +11,23 @@ pub struct Span {
     pub start: usize,
     /// The byte after the last.
     pub end: usize,
+    /// Line of `start`, from 1. Kept here, so that messages of the evaluation need no text.
+    pub line: u32,
+    /// Column of `start` in bytes, from 1.
+    pub column: u32,
+}
+
+/// `line:column` of its start.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
 }
 
 impl Span {
     /// From `self`'s start to `other`'s end.
     pub fn to(self, other: Self) -> Self {
-        Self { start: self.start, end: other.end }
+        Self { end: other.end, ..self }
     }
 }
 
@@ -486,8 +499,8 @@ pub enum Grouping {
 /// A function call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// The function's name.
-    pub function: String,
+    /// The function.
+    pub function: &'static Function,
     /// Its arguments.
     pub arguments: Vec<Expr>,
 }

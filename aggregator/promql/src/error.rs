@@ -2,14 +2,10 @@ use crate::ast::Span;
 
 /// An expression that is not PromQL, or whose types do not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{span}: parse error: {message}")]
 pub struct ParseError {
-    /// The part of the text that is wrong, in bytes.
+    /// The part of the text that is wrong.
     pub span: Span,
-    /// Line of the start, from 1.
-    pub line: usize,
-    /// Column of the start, from 1.
-    pub column: usize,
     /// What is wrong, in Prometheus' words.
     pub message: String,
 }

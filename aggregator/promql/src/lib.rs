@@ -11,6 +11,7 @@
 mod ast;
 mod engine;
 mod error;
+mod syntax;
 mod value;
 
 pub use ast::{
@@ -20,26 +21,32 @@ pub use ast::{
 };
 pub use engine::{Engine, EngineOptions, Interrupt, ParseOptions, QueryOptions};
 pub use error::{ParseError, QueryError};
+pub use syntax::function::{Arity, Function};
 pub use value::{QueryResult, QueryStatistics, Series, Value, VectorSample};
 
 use vedette_model::{Labels, Matcher};
 
 /// Parses an expression with Prometheus' default features.
-pub fn parse(_text: &str) -> Result<Expr, ParseError> {
-    unimplemented!()
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, &ParseOptions::default())
 }
 
 /// Parses an expression with chosen features.
-pub fn parse_with(_text: &str, _options: &ParseOptions) -> Result<Expr, ParseError> {
-    unimplemented!()
+pub fn parse_with(text: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
+    syntax::Parser::new(text, *options).parse_expr()
 }
 
 /// Parses a selector alone, as the HTTP API's `match[]` wants it: the matchers, that of the name included.
-pub fn parse_selector(_text: &str) -> Result<Vec<Matcher>, ParseError> {
-    unimplemented!()
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    syntax::Parser::new(text, ParseOptions::default()).parse_selector()
 }
 
 /// Parses a metric with its labels: `name{label="value"}`.
-pub fn parse_metric(_text: &str) -> Result<Labels, ParseError> {
-    unimplemented!()
+pub fn parse_metric(text: &str) -> Result<Labels, ParseError> {
+    syntax::Parser::new(text, ParseOptions::default()).parse_metric()
+}
+
+/// Reads a duration such as `1h30m`, in milliseconds.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    syntax::duration::parse_duration(text)
 }

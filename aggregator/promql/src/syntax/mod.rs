@@ -1,0 +1,12 @@
+//! From text to expressions and back.
+
+mod check;
+pub(crate) mod duration;
+pub(crate) mod function;
+mod lexer;
+mod parser;
+pub(crate) mod printer;
+mod token;
+mod unquote;
+
+pub(crate) use parser::Parser;
