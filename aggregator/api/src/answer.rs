@@ -1,0 +1,196 @@
+//! The envelope that every answer of `/api/v1` shares, and the shapes of `data`.
+
+use std::time::Duration;
+
+use vedette_model::{Labels, MetadataEntry, number};
+use vedette_promql::{QueryStatistics, Series, Value, VectorSample};
+
+use crate::reply::{Gone, ReplyWriter};
+
+/// Prometheus' warning when `limit` cut something off.
+const TRUNCATED: &str = "results truncated due to limit";
+/// Points written between two looks at how much has gathered.
+const CHECKPOINT_POINTS: usize = 1024;
+
+/// A successful answer.
+pub(crate) struct Answer {
+    pub(crate) data: Data,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) infos: Vec<String>,
+}
+
+pub(crate) enum Data {
+    Query {
+        value: Value,
+        cost: Option<Cost>,
+    },
+    LabelSets(Vec<Labels>),
+    Words(Vec<String>),
+    /// Sorted by metric.
+    Metadata(Vec<MetadataEntry>),
+}
+
+/// What `stats` asks for.
+pub(crate) struct Cost {
+    pub(crate) queued: Duration,
+    pub(crate) evaluated: Duration,
+    pub(crate) statistics: QueryStatistics,
+}
+
+impl Answer {
+    pub(crate) fn of(data: Data) -> Self {
+        Self { data, warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    /// Cuts results beyond `limit` off, and says so.
+    pub(crate) fn limited(mut self, limit: usize) -> Self {
+        let cut = match &mut self.data {
+            Data::Query { value: Value::Vector(samples), .. } => truncate(samples, limit),
+            Data::Query { value: Value::Matrix(series), .. } => truncate(series, limit),
+            Data::Query { .. } | Data::Metadata(_) => false,
+            Data::LabelSets(sets) => truncate(sets, limit),
+            Data::Words(words) => truncate(words, limit),
+        };
+        if cut {
+            self.warnings.push(TRUNCATED.to_owned());
+        }
+        self
+    }
+
+    pub(crate) fn write(&self, reply: &mut ReplyWriter) -> Result<(), Gone> {
+        reply.json.raw(r#"{"status":"success","data":"#);
+        match &self.data {
+            Data::Query { value, cost } => write_query(reply, value, cost.as_ref())?,
+            Data::LabelSets(sets) => write_list(reply, sets, |reply, labels| {
+                reply.json.labels(labels);
+                Ok(())
+            })?,
+            Data::Words(words) => write_list(reply, words, |reply, word| {
+                reply.json.escaped_string(word);
+                Ok(())
+            })?,
+            Data::Metadata(entries) => write_metadata(reply, entries)?,
+        }
+        for (key, texts) in [(r#","warnings":"#, &self.warnings), (r#","infos":"#, &self.infos)] {
+            if !texts.is_empty() {
+                reply.json.raw(key);
+                reply.json.strings(texts.iter().map(String::as_str));
+            }
+        }
+        reply.json.raw("}");
+        Ok(())
+    }
+}
+
+fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
+    let cut = items.len() > limit;
+    items.truncate(limit);
+    cut
+}
+
+fn write_list<T>(
+    reply: &mut ReplyWriter,
+    items: &[T],
+    write: impl Fn(&mut ReplyWriter, &T) -> Result<(), Gone>,
+) -> Result<(), Gone> {
+    reply.json.raw("[");
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            reply.json.raw(",");
+        }
+        write(reply, item)?;
+        reply.checkpoint()?;
+    }
+    reply.json.raw("]");
+    Ok(())
+}
+
+fn write_query(reply: &mut ReplyWriter, value: &Value, cost: Option<&Cost>) -> Result<(), Gone> {
+    let result_type = match value {
+        Value::Scalar { .. } => "scalar",
+        Value::String { .. } => "string",
+        Value::Vector(_) => "vector",
+        Value::Matrix(_) => "matrix",
+    };
+    reply.json.raw(r#"{"resultType":""#);
+    reply.json.raw(result_type);
+    reply.json.raw(r#"","result":"#);
+    match value {
+        Value::Scalar { at, value } => reply.json.lone_point(at.as_millis(), &number::format_plain(*value)),
+        Value::String { at, value } => reply.json.lone_point(at.as_millis(), value),
+        Value::Vector(samples) => write_list(reply, samples, write_sample)?,
+        Value::Matrix(series) => write_list(reply, series, write_series)?,
+    }
+    if let Some(cost) = cost {
+        write_cost(reply, cost);
+    }
+    reply.json.raw("}");
+    Ok(())
+}
+
+fn write_sample(reply: &mut ReplyWriter, sample: &VectorSample) -> Result<(), Gone> {
+    reply.json.raw(r#"{"metric":"#);
+    reply.json.labels(&sample.labels);
+    reply.json.raw(r#","value":"#);
+    reply.json.point(sample.at.as_millis(), sample.value);
+    reply.json.raw("}");
+    Ok(())
+}
+
+fn write_series(reply: &mut ReplyWriter, series: &Series) -> Result<(), Gone> {
+    reply.json.raw(r#"{"metric":"#);
+    reply.json.labels(&series.labels);
+    reply.json.raw(r#","values":["#);
+    for (index, (at_ms, value)) in series.samples.at_ms.iter().zip(&series.samples.values).enumerate() {
+        if index > 0 {
+            reply.json.raw(",");
+        }
+        reply.json.point(*at_ms, *value);
+        if index % CHECKPOINT_POINTS == 0 {
+            reply.checkpoint()?;
+        }
+    }
+    reply.json.raw("]}");
+    Ok(())
+}
+
+fn write_cost(reply: &mut ReplyWriter, cost: &Cost) {
+    let evaluated = cost.evaluated.as_secs_f64();
+    let json = &mut reply.json;
+    json.raw(r#","stats":{"timings":{"evalTotalTime":"#);
+    json.number(evaluated);
+    json.raw(r#","resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":"#);
+    json.number(evaluated);
+    json.raw(r#","execQueueTime":"#);
+    json.number(cost.queued.as_secs_f64());
+    json.raw(r#","execTotalTime":"#);
+    json.number((cost.queued + cost.evaluated).as_secs_f64());
+    json.raw(r#"},"samples":{"totalQueryableSamples":"#);
+    json.integer(cost.statistics.samples);
+    json.raw(r#","peakSamples":"#);
+    json.integer(cost.statistics.samples_peak);
+    json.raw("}}");
+}
+
+fn write_metadata(reply: &mut ReplyWriter, entries: &[MetadataEntry]) -> Result<(), Gone> {
+    reply.json.raw("{");
+    for (index, family) in entries.chunk_by(|left, right| left.metric == right.metric).enumerate() {
+        if index > 0 {
+            reply.json.raw(",");
+        }
+        reply.json.string(&family[0].metric);
+        reply.json.raw(":");
+        write_list(reply, family, |reply, entry| {
+            reply.json.raw(r#"{"type":""#);
+            reply.json.raw(entry.metadata.kind.as_str());
+            reply.json.raw(r#"","unit":"#);
+            reply.json.escaped_string(&entry.metadata.unit);
+            reply.json.raw(r#","help":"#);
+            reply.json.escaped_string(&entry.metadata.help);
+            reply.json.raw("}");
+            Ok(())
+        })?;
+    }
+    reply.json.raw("}");
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What there is: `/api/v1/series`, `labels`, `label/{name}/values`, `metadata`.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use vedette_model::{Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, Timestamp};
+
+use crate::Server;
+use crate::answer::{Answer, Data};
+use crate::error::ApiError;
+use crate::params::{Params, quoted, unescape_name};
+use crate::query::located;
+
+pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) -> Response {
+    let request = match CatalogRequest::parse(&params) {
+        Ok(request) if request.selectors.is_empty() => {
+            Err(ApiError::BadData("no match[] parameter provided".to_owned()))
+        }
+        other => other,
+    };
+    respond(&server, "series", request, |source, request| {
+        Ok(Data::LabelSets(request.merged(|select| source.series(select))?))
+    })
+    .await
+}
+
+pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Params) -> Response {
+    respond(&server, "labels", CatalogRequest::parse(&params), |source, request| {
+        Ok(Data::Words(request.merged(|select| source.label_names(select))?))
+    })
+    .await
+}
+
+pub(crate) async fn label_values(
+    State(server): State<Arc<Server>>,
+    name: Result<Path<String>, PathRejection>,
+    params: Params,
+) -> Response {
+    let name = match name {
+        Ok(Path(name)) => unescape_name(&name),
+        Err(_) => return ApiError::BadData("invalid label name: not UTF-8".to_owned()).into_response(),
+    };
+    if name.is_empty() {
+        return ApiError::BadData(format!("invalid label name: {}", quoted(&name))).into_response();
+    }
+    respond(&server, "label_values", CatalogRequest::parse(&params), move |source, request| {
+        Ok(Data::Words(request.merged(|select| source.label_values(&name, select))?))
+    })
+    .await
+}
+
+/// Which series are asked about.
+struct CatalogRequest {
+    /// A series is meant when one of them matches; none means all series.
+    selectors: Vec<Vec<Matcher>>,
+    start: Timestamp,
+    end: Timestamp,
+    limit: usize,
+}
+
+impl CatalogRequest {
+    fn parse(params: &Params) -> Result<Self, ApiError> {
+        let limit = params.limit()?;
+        let start = params.time_or("start", Timestamp::MIN)?;
+        let end = params.time_or("end", Timestamp::MAX)?;
+        let selectors = params.all("match[]").map(parse_selector).collect::<Result<_, _>>()?;
+        Ok(Self { selectors, start, end, limit })
+    }
+
+    /// What `read` finds for each selector, sorted, each once.
+    fn merged<T: Ord>(
+        &self,
+        read: impl Fn(&SelectRequest<'_>) -> Result<Vec<T>, SelectError>,
+    ) -> Result<Vec<T>, ApiError> {
+        let select = |matchers| SelectRequest { matchers, start: self.start, end: self.end };
+        if self.selectors.is_empty() {
+            return Ok(read(&select(&[]))?);
+        }
+        let mut found = Vec::new();
+        for matchers in &self.selectors {
+            found.append(&mut read(&select(matchers))?);
+        }
+        if self.selectors.len() > 1 {
+            found.sort_unstable();
+            found.dedup();
+        }
+        Ok(found)
+    }
+}
+
+fn parse_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    let matchers = vedette_promql::parse_selector(text)
+        .map_err(|error| ApiError::parameter("match[]", located(&error)))?;
+    if matchers.iter().all(Matcher::matches_absent) {
+        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+    }
+    Ok(matchers)
+}
+
+async fn respond(
+    server: &Arc<Server>,
+    kind: &'static str,
+    request: Result<CatalogRequest, ApiError>,
+    read: impl FnOnce(&dyn SeriesSource, &CatalogRequest) -> Result<Data, ApiError> + Send + 'static,
+) -> Response {
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    let now = (server.state.clock)();
+    let owned = Arc::clone(server);
+    let compute = move |_: &_| {
+        let source = (owned.state.source)(now);
+        Ok(Answer::of(read(source.as_ref(), &request)?).limited(request.limit))
+    };
+    server.runner.run(kind, None, compute).await
+}
+
+pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) -> Response {
+    let (limit, limit_per_metric) =
+        match (params.metadata_limit("limit"), params.metadata_limit("limit_per_metric")) {
+            (Ok(limit), Ok(limit_per_metric)) => (limit, limit_per_metric),
+            (Err(error), _) | (_, Err(error)) => return error.into_response(),
+        };
+    let metric = Some(params.text("metric").to_owned()).filter(|metric| !metric.is_empty());
+    let now = (server.state.clock)();
+    let owned = Arc::clone(&server);
+    let compute = move |_: &_| {
+        let source = (owned.state.source)(now);
+        let entries = source.metadata(metric.as_deref())?;
+        Ok(Answer::of(Data::Metadata(limit_metadata(entries, limit, limit_per_metric))))
+    };
+    server.runner.run("metadata", None, compute).await
+}
+
+fn limit_metadata(entries: Vec<MetadataEntry>, limit: usize, limit_per_metric: usize) -> Vec<MetadataEntry> {
+    entries
+        .chunk_by(|left, right| left.metric == right.metric)
+        .take(limit)
+        .flat_map(|family| family.iter().take(limit_per_metric).cloned())
+        .collect()
+}
+
+impl From<SelectError> for ApiError {
+    fn from(error: SelectError) -> Self {
+        let message = error.to_string();
+        match error {
+            SelectError::Storage(_) => Self::Internal(message),
+            SelectError::Limit(_) => Self::Execution(message),
+            SelectError::Cancelled => Self::Canceled(message),
+        }
+    }
+}

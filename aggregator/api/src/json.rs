@@ -1,0 +1,215 @@
+//! JSON as Prometheus' HTTP API writes it, appended to a buffer: no tree is built.
+
+use std::io::Write as _;
+
+use vedette_model::{Labels, number};
+
+/// Appends JSON to a buffer. The caller writes brackets, commas and keys; this escapes strings and prints numbers.
+#[derive(Default)]
+pub(crate) struct JsonWriter {
+    buffer: Vec<u8>,
+}
+
+impl JsonWriter {
+    /// Text that is JSON already.
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.buffer.extend_from_slice(json.as_bytes());
+    }
+
+    /// A string as it is within results.
+    pub(crate) fn string(&mut self, text: &str) {
+        self.quote(text, false);
+    }
+
+    /// A string outside results. Go's encoder makes these safe inside HTML, so `<` is spelt `\u003c`.
+    pub(crate) fn escaped_string(&mut self, text: &str) {
+        self.quote(text, true);
+    }
+
+    fn quote(&mut self, text: &str, html_safe: bool) {
+        self.buffer.push(b'"');
+        let mut copied = 0;
+        for (index, character) in text.char_indices() {
+            let Some(escape) = escape_of(character, html_safe) else { continue };
+            self.buffer.extend_from_slice(&text.as_bytes()[copied..index]);
+            self.buffer.extend_from_slice(escape.as_bytes());
+            copied = index + character.len_utf8();
+        }
+        self.buffer.extend_from_slice(&text.as_bytes()[copied..]);
+        self.buffer.push(b'"');
+    }
+
+    /// A list of strings.
+    pub(crate) fn strings<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        self.raw("[");
+        for (index, text) in texts.into_iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            self.escaped_string(text);
+        }
+        self.raw("]");
+    }
+
+    /// Labels as an object, in the order of their names.
+    pub(crate) fn labels(&mut self, labels: &Labels) {
+        self.raw("{");
+        for (index, (name, value)) in labels.iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            self.string(name);
+            self.raw(":");
+            self.string(value);
+        }
+        self.raw("}");
+    }
+
+    /// `[time,"value"]` within a vector or a matrix.
+    pub(crate) fn point(&mut self, at_ms: i64, value: f64) {
+        self.raw("[");
+        self.timestamp(at_ms);
+        self.raw(",\"");
+        self.value(value);
+        self.raw("\"]");
+    }
+
+    /// Seconds; the milliseconds with all three digits, or none at all.
+    fn timestamp(&mut self, at_ms: i64) {
+        if at_ms < 0 {
+            self.raw("-");
+        }
+        let at_ms = at_ms.unsigned_abs();
+        self.integer(at_ms / 1000);
+        if at_ms % 1000 != 0 {
+            append(&mut self.buffer, format_args!(".{:03}", at_ms % 1000));
+        }
+    }
+
+    /// A sample's value: with an exponent below 1e-6 and from 1e21 on, as `util/jsonutil` of Prometheus has it.
+    fn value(&mut self, value: f64) {
+        let size = value.abs();
+        // Whole numbers are most of what is asked for; negative zero keeps its sign below.
+        if size < 9e15 && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
+            if value < 0.0 {
+                self.raw("-");
+            }
+            self.integer(size as u64);
+        } else if value.is_finite() && size != 0.0 && !(1e-6..1e21).contains(&size) {
+            let scientific = format!("{value:e}");
+            let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+            let (sign, digits) = match exponent.strip_prefix('-') {
+                Some(digits) => ('-', digits),
+                None => ('+', exponent),
+            };
+            append(&mut self.buffer, format_args!("{mantissa}e{sign}{digits:0>2}"));
+        } else if value.is_finite() {
+            append(&mut self.buffer, format_args!("{value}"));
+        } else {
+            self.raw(&number::format_plain(value));
+        }
+    }
+
+    /// `[time,"text"]` of a scalar or a string, which Prometheus prints by another encoder than samples.
+    pub(crate) fn lone_point(&mut self, at_ms: i64, text: &str) {
+        append(&mut self.buffer, format_args!("[{},", at_ms as f64 / 1000.0));
+        self.escaped_string(text);
+        self.raw("]");
+    }
+
+    /// A plain number.
+    pub(crate) fn number(&mut self, value: f64) {
+        append(&mut self.buffer, format_args!("{value}"));
+    }
+
+    /// A whole number.
+    pub(crate) fn integer(&mut self, mut value: u64) {
+        let mut digits = [0u8; 20];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.buffer.extend_from_slice(&digits[start..]);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What was written since the last call.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+}
+
+fn append(buffer: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    buffer.write_fmt(text).expect("a Vec takes every byte");
+}
+
+fn escape_of(character: char, html_safe: bool) -> Option<&'static str> {
+    const CONTROL: [&str; 32] = [
+        "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007", "\\u0008",
+        "\\t", "\\n", "\\u000b", "\\u000c", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011", "\\u0012",
+        "\\u0013", "\\u0014", "\\u0015", "\\u0016", "\\u0017", "\\u0018", "\\u0019", "\\u001a", "\\u001b",
+        "\\u001c", "\\u001d", "\\u001e", "\\u001f",
+    ];
+    Some(match character {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\0'..='\u{1f}' => CONTROL[character as usize],
+        '<' if html_safe => "\\u003c",
+        '>' if html_safe => "\\u003e",
+        '&' if html_safe => "\\u0026",
+        '\u{2028}' if html_safe => "\\u2028",
+        '\u{2029}' if html_safe => "\\u2029",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(write: impl FnOnce(&mut JsonWriter), expected: &str) {
+        let mut json = JsonWriter::default();
+        write(&mut json);
+        assert_eq!(String::from_utf8(json.take()).unwrap(), expected);
+    }
+
+    // Each expectation was taken from the answers of Prometheus 3.5.3.
+    #[test]
+    fn prints_samples_as_prometheus_does() {
+        for (value, expected) in [
+            (1e-7, "1e-07"),
+            (-1e-6, "-0.000001"),
+            (1e21, "1e+21"),
+            (1e20, "100000000000000000000"),
+            (-0.0, "-0"),
+            (0.0, "0"),
+            (-12.0, "-12"),
+            (9e15, "9000000000000000"),
+            (0.6688162367526495, "0.6688162367526495"),
+            (1.5e-300, "1.5e-300"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            check(|json| json.point(1_500, value), &format!("[1.500,\"{expected}\"]"));
+        }
+        check(|json| json.point(-1_005, 1.0), "[-1.005,\"1\"]");
+        check(|json| json.point(5_000, 1.0), "[5,\"1\"]");
+        check(|json| json.lone_point(1_500, "1"), "[1.5,\"1\"]");
+        check(|json| json.lone_point(-6795364579679, "1"), "[-6795364579.679,\"1\"]");
+    }
+
+    #[test]
+    fn escapes_as_prometheus_does() {
+        check(|json| json.string("a<b\u{1}\u{2028}é\"\\\n"), "\"a<b\\u0001\u{2028}é\\\"\\\\\\n\"");
+        check(|json| json.escaped_string("a<b>&\u{2028}"), r#""a\u003cb\u003e\u0026\u2028""#);
+    }
+}

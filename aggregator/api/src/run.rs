@@ -1,0 +1,168 @@
+//! Runs queries: on blocking threads, so many at a time, each within its deadline and while its client is there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::Instant;
+use vedette_promql::Interrupt;
+
+use crate::answer::Answer;
+use crate::error::ApiError;
+use crate::metrics::ApiMetrics;
+use crate::reply::{Reply, ReplyWriter};
+
+/// What queries may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// The longest that one may take, waiting included; a request can ask for less.
+    pub timeout: Duration,
+    /// How many run at once; the others wait.
+    pub concurrency_max: usize,
+    /// How many wait; the next is told so at once.
+    pub waiting_max: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(120), concurrency_max: 20, waiting_max: 1000 }
+    }
+}
+
+pub(crate) struct Runner {
+    limits: QueryLimits,
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    metrics: Arc<ApiMetrics>,
+}
+
+/// What a running query asks to learn whether it should go on.
+pub(crate) struct Control {
+    cancelled: Arc<AtomicBool>,
+    deadline: Instant,
+    /// How long it waited for its turn.
+    pub(crate) queued: Duration,
+    begun: Instant,
+}
+
+impl Control {
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            Some(Interrupt::Cancelled)
+        } else if Instant::now() >= self.deadline {
+            Some(Interrupt::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// How long it has run.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}
+
+/// Dropped with the request's future: when the answer is out, or when the client has gone.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Runner {
+    pub(crate) fn new(limits: QueryLimits, metrics: Arc<ApiMetrics>) -> Self {
+        let running = Arc::new(Semaphore::new(limits.concurrency_max));
+        let waiting = Arc::new(Semaphore::new(limits.waiting_max));
+        Self { limits, running, waiting, metrics }
+    }
+
+    /// Computes an answer and writes it. `kind` names the sort of query in the metrics.
+    pub(crate) async fn run(
+        &self,
+        kind: &'static str,
+        timeout: Option<Duration>,
+        compute: impl FnOnce(&Control) -> Result<Answer, ApiError> + Send + 'static,
+    ) -> Response {
+        let reply = match self.reply(kind, timeout, compute).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Error(error),
+        };
+        if let Reply::Error(error) = &reply {
+            self.metrics.query_failures.with_label_values(&[kind, error.error_type()]).inc();
+        }
+        reply.into_response()
+    }
+
+    async fn reply(
+        &self,
+        kind: &'static str,
+        timeout: Option<Duration>,
+        compute: impl FnOnce(&Control) -> Result<Answer, ApiError> + Send + 'static,
+    ) -> Result<Reply, ApiError> {
+        let received = Instant::now();
+        let deadline =
+            received + timeout.map_or(self.limits.timeout, |timeout| timeout.min(self.limits.timeout));
+        let turn = self.turn(deadline).await?;
+
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let guard = CancelOnDrop(Arc::clone(&cancelled));
+        let begun = Instant::now();
+        let control = Control { cancelled, deadline, queued: begun - received, begun };
+        let (writer, receiver) = ReplyWriter::new(Handle::current());
+        let metrics = Arc::clone(&self.metrics);
+        tokio::task::spawn_blocking(move || work(kind, &control, &metrics, writer, turn, compute));
+
+        let received = tokio::time::timeout_at(deadline, receiver).await;
+        drop(guard);
+        match received {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(ApiError::Internal("the query's thread was lost".to_owned())),
+            Err(_) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
+        }
+    }
+
+    async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, ApiError> {
+        match Arc::clone(&self.running).try_acquire_owned() {
+            Ok(turn) => return Ok(turn),
+            Err(TryAcquireError::NoPermits) => {}
+            Err(TryAcquireError::Closed) => unreachable!("nobody closes the semaphore"),
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            let waiting_max = self.limits.waiting_max;
+            return Err(ApiError::Unavailable(format!("{waiting_max} queries are waiting already")));
+        };
+        self.metrics.queries_waiting.inc();
+        let turn = tokio::time::timeout_at(deadline, Arc::clone(&self.running).acquire_owned()).await;
+        self.metrics.queries_waiting.dec();
+        match turn {
+            Ok(turn) => Ok(turn.expect("nobody closes the semaphore")),
+            Err(_) => Err(ApiError::Timeout("query timed out in query queue".to_owned())),
+        }
+    }
+}
+
+fn work(
+    kind: &'static str,
+    control: &Control,
+    metrics: &ApiMetrics,
+    mut writer: ReplyWriter,
+    turn: OwnedSemaphorePermit,
+    compute: impl FnOnce(&Control) -> Result<Answer, ApiError>,
+) {
+    metrics.queries_running.inc();
+    let sent = match compute(control) {
+        Err(error) => writer.refuse(error),
+        Ok(answer) => answer.write(&mut writer).and_then(|()| writer.finish()),
+    };
+    if sent.is_err() {
+        metrics.replies_abandoned.inc();
+    }
+    metrics.query_duration.with_label_values(&[kind]).observe(control.elapsed().as_secs_f64());
+    metrics.queries_running.dec();
+    drop(turn);
+}
