@@ -19,13 +19,14 @@ mod negotiate;
 mod openmetrics;
 mod parser;
 mod printer;
+mod scan;
 mod series;
 mod text;
 
 pub use entry::{Entry, Escaped, Exemplar, Sample};
 pub use error::{ParseError, Position, SeriesError};
 pub use float::parse_float;
-pub use negotiate::{Format, Negotiated, UnknownContentType, choose_for_accept, format_of_content_type};
+pub use negotiate::{Format, TextVersion, UnknownContentType, choose_for_accept, format_of_content_type};
 pub use parser::{Parser, check};
 pub use printer::TextPrinter;
 pub use series::{Dialect, parse_series, parse_series_as};

@@ -1,3 +1,5 @@
+//! Which format: of a scraped body by its `Content-Type`, of an answer by the `Accept` of the request.
+
 /// An exposition format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -27,24 +29,158 @@ pub enum UnknownContentType {
     },
 }
 
-/// What to answer to an `Accept` header.
+/// What to answer to an `Accept` header. Both are the same bytes where names are of the classic form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Negotiated {
+pub enum TextVersion {
+    /// 0.0.4.
+    V004,
+    /// 1.0.0 with UTF-8 names, for those who ask for `escaping=allow-utf-8`.
+    V100,
+}
+
+impl TextVersion {
     /// The `Content-Type` to answer with.
-    pub content_type: &'static str,
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::V004 => "text/plain; version=0.0.4; charset=utf-8",
+            Self::V100 => "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        }
+    }
 }
 
 /// The format of a scraped body by its `Content-Type`; `fallback` is what the configuration says for targets
 /// that name none.
 pub fn format_of_content_type(
-    _content_type: &str,
-    _fallback: Option<Format>,
+    content_type: &str,
+    fallback: Option<Format>,
 ) -> Result<Format, UnknownContentType> {
-    unimplemented!()
+    let named = if content_type.is_empty() {
+        Err(UnknownContentType::Blank)
+    } else {
+        match MediaType::parse(content_type) {
+            None => Err(UnknownContentType::Malformed { content_type: content_type.to_owned() }),
+            Some(media) => match media.name.to_ascii_lowercase().as_str() {
+                "text/plain" => Ok(Format::Text),
+                "application/openmetrics-text" => Ok(Format::OpenMetrics),
+                _ => Err(UnknownContentType::Unsupported { content_type: content_type.to_owned() }),
+            },
+        }
+    };
+    named.or_else(|unknown| fallback.ok_or(unknown))
 }
 
-/// The flavour of the text format to answer with. Text 0.0.4 is what everything reads, so it is also the answer
-/// to an `Accept` that names only other formats.
-pub fn choose_for_accept(_accept: Option<&str>) -> Negotiated {
-    unimplemented!()
+/// The flavour of the text format to answer with. 0.0.4 is what everything reads, so it is also the answer to an
+/// `Accept` that names only other formats.
+pub fn choose_for_accept(accept: Option<&str>) -> TextVersion {
+    let mut best = (0.0, TextVersion::V004);
+    for entry in accept.unwrap_or_default().split(',') {
+        let Some(media) = MediaType::parse(entry) else { continue };
+        let version = match (media.name, media.parameter("version")) {
+            ("text/plain", Some("1.0.0")) if media.parameter("escaping") == Some("allow-utf-8") => {
+                TextVersion::V100
+            }
+            ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => TextVersion::V004,
+            _ => continue,
+        };
+        let weight = media.parameter("q").map_or(1.0, |weight| weight.parse::<f64>().unwrap_or(0.0));
+        if weight > best.0 {
+            best = (weight, version);
+        }
+    }
+    best.1
+}
+
+/// `type/subtype; name=value; …`
+struct MediaType<'a> {
+    name: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> MediaType<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (name, mut rest) = text.split_once(';').unwrap_or((text, ""));
+        let name = name.trim();
+        let (main, sub) = name.split_once('/').unwrap_or((name, "x"));
+        if !is_token(main) || !is_token(sub) {
+            return None;
+        }
+        let mut parameters: Vec<(&str, &str)> = Vec::new();
+        while !rest.trim().is_empty() {
+            let (key, after) = rest.split_once('=')?;
+            let (value, after) = parameter_value(after)?;
+            let key = key.trim();
+            if !is_token(key) || parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(key)) {
+                return None;
+            }
+            parameters.push((key, value));
+            rest = after.trim_start();
+            if !rest.is_empty() {
+                rest = rest.strip_prefix(';')?;
+            }
+        }
+        Some(Self { name, parameters })
+    }
+
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+}
+
+/// A token or a quoted string (its escapes are left as they are), and what follows it.
+fn parameter_value(text: &str) -> Option<(&str, &str)> {
+    if text.starts_with('"') {
+        let end = crate::scan::string_end(text.as_bytes(), 0).ok()?;
+        return Some((&text[1..end - 1], &text[end..]));
+    }
+    let end = text.find(|c: char| !is_token_char(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_token_char)
+}
+
+fn is_token_char(c: char) -> bool {
+    c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types() {
+        for (content_type, format) in [
+            ("text/plain", Format::Text),
+            ("text/plain; version=0.0.4; charset=utf-8", Format::Text),
+            ("TEXT/Plain;charset=\"utf-8\";", Format::Text),
+            ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
+        ] {
+            assert_eq!(format_of_content_type(content_type, None), Ok(format), "{content_type}");
+        }
+        for content_type in
+            ["", "text/html", "text/plain; =", "text/plain; a", "te xt/plain", "text/plain; a=1; a=2"]
+        {
+            assert!(format_of_content_type(content_type, None).is_err(), "{content_type}");
+            assert_eq!(format_of_content_type(content_type, Some(Format::Text)), Ok(Format::Text));
+        }
+    }
+
+    #[test]
+    fn accept_headers() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+            application/openmetrics-text;version=0.0.1;q=0.5,\
+            text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, version) in [
+            (None, TextVersion::V004),
+            (Some(""), TextVersion::V004),
+            (Some(prometheus), TextVersion::V100),
+            (Some("text/plain;version=0.0.4"), TextVersion::V004),
+            (Some("text/html,*/*;q=0.8"), TextVersion::V004),
+            (Some("text/plain;version=1.0.0;escaping=underscores"), TextVersion::V004),
+            (Some("application/json"), TextVersion::V004),
+        ] {
+            assert_eq!(choose_for_accept(accept), version, "{accept:?}");
+        }
+    }
 }

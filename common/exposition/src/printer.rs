@@ -1,6 +1,9 @@
-use vedette_model::MetricKind;
+use vedette_model::{MetricKind, number};
 
-/// Writes the text format 0.0.4 into a buffer of the caller's.
+use crate::scan::{label_name_end, metric_name_end};
+
+/// Writes the text format 0.0.4 into a buffer of the caller's. A name that is not of the classic form is quoted,
+/// as Prometheus 3 reads it.
 #[derive(Debug)]
 pub struct TextPrinter<'a> {
     out: &'a mut Vec<u8>,
@@ -13,18 +16,134 @@ impl<'a> TextPrinter<'a> {
     }
 
     /// Starts a family: its `# HELP` (left out when `help` is empty) and `# TYPE`.
-    pub fn family(&mut self, _name: &str, _kind: MetricKind, _help: &str) -> &mut Self {
-        let _ = &self.out;
-        unimplemented!()
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) -> &mut Self {
+        if !help.is_empty() {
+            self.metadata(b"# HELP ", name);
+            self.escaped(help, false);
+            self.out.push(b'\n');
+        }
+        self.metadata(b"# TYPE ", name);
+        self.out.extend_from_slice(kind_word(kind).as_bytes());
+        self.out.push(b'\n');
+        self
     }
 
     /// A sample of any name, with labels in the order given.
-    pub fn sample(&mut self, _name: &str, _labels: &[(&str, &str)], _value: f64) -> &mut Self {
-        unimplemented!()
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) -> &mut Self {
+        let classic = is_classic_metric(name);
+        if classic {
+            self.out.extend_from_slice(name.as_bytes());
+        }
+        if !classic || !labels.is_empty() {
+            self.out.push(b'{');
+            if !classic {
+                self.quoted(name);
+            }
+            for (index, (label, text)) in labels.iter().enumerate() {
+                if index > 0 || !classic {
+                    self.out.push(b',');
+                }
+                self.label_name(label);
+                self.out.push(b'=');
+                self.quoted(text);
+            }
+            self.out.push(b'}');
+        }
+        self.value(value)
     }
 
     /// A sample whose series is already in exposition form.
-    pub fn raw_sample(&mut self, _series: &[u8], _value: f64) -> &mut Self {
-        unimplemented!()
+    pub fn raw_sample(&mut self, series: &[u8], value: f64) -> &mut Self {
+        self.out.extend_from_slice(series);
+        self.value(value)
+    }
+
+    fn value(&mut self, value: f64) -> &mut Self {
+        self.out.push(b' ');
+        self.out.extend_from_slice(number::format_exposition(value).as_bytes());
+        self.out.push(b'\n');
+        self
+    }
+
+    fn metadata(&mut self, start: &[u8], name: &str) {
+        self.out.extend_from_slice(start);
+        if is_classic_metric(name) {
+            self.out.extend_from_slice(name.as_bytes());
+        } else {
+            self.quoted(name);
+        }
+        self.out.push(b' ');
+    }
+
+    fn label_name(&mut self, name: &str) {
+        if !name.is_empty() && label_name_end(name.as_bytes(), 0) == name.len() {
+            self.out.extend_from_slice(name.as_bytes());
+        } else {
+            self.quoted(name);
+        }
+    }
+
+    fn quoted(&mut self, text: &str) {
+        self.out.push(b'"');
+        self.escaped(text, true);
+        self.out.push(b'"');
+    }
+
+    fn escaped(&mut self, text: &str, quotes: bool) {
+        let mut rest = text.as_bytes();
+        while let Some(at) = memchr::memchr3(b'\\', b'\n', b'"', rest) {
+            self.out.extend_from_slice(&rest[..at]);
+            match rest[at] {
+                b'\\' => self.out.extend_from_slice(br"\\"),
+                b'\n' => self.out.extend_from_slice(br"\n"),
+                _ if quotes => self.out.extend_from_slice(br#"\""#),
+                quote => self.out.push(quote),
+            }
+            rest = &rest[at + 1..];
+        }
+        self.out.extend_from_slice(rest);
+    }
+}
+
+fn is_classic_metric(name: &str) -> bool {
+    !name.is_empty() && metric_name_end(name.as_bytes(), 0) == name.len()
+}
+
+/// The text format has fewer kinds than OpenMetrics; the others are written as the kind that they behave like.
+fn kind_word(kind: MetricKind) -> &'static str {
+    match kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge | MetricKind::Info | MetricKind::StateSet => "gauge",
+        MetricKind::Histogram => "histogram",
+        MetricKind::Summary => "summary",
+        MetricKind::GaugeHistogram | MetricKind::Unknown => "untyped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_families_and_samples() {
+        let mut out = Vec::new();
+        TextPrinter::new(&mut out)
+            .family("a_total", MetricKind::Counter, "Backslash \\ and\nline \"quoted\".")
+            .sample("a_total", &[("path", "C:\\"), ("a.b", "x\ny\"")], 1e9)
+            .sample("a_total", &[], f64::NAN)
+            .family("b.c", MetricKind::Unknown, "")
+            .sample("b.c", &[], 0.5)
+            .sample("b.c", &[("d", "")], f64::NEG_INFINITY)
+            .raw_sample(b"x{y=\"z\"}", 3.0);
+        let expected = r#"# HELP a_total Backslash \\ and\nline "quoted".
+# TYPE a_total counter
+a_total{path="C:\\","a.b"="x\ny\""} 1e+09
+a_total NaN
+# TYPE "b.c" untyped
+{"b.c"} 0.5
+{"b.c",d=""} -Inf
+x{y="z"} 3
+"#;
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 }
