@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::RngExt as _;
-use vedette_tests::{GENEROUS, enrolled_pair, eventually, run_for, unix_ms};
+use vedette_tests::{Aggregator, Api, GENEROUS, Witness, enrolled_pair, eventually, run_for, unix_ms};
 
 use crate::continuity::{await_whole, holes, sample_times};
 
@@ -87,5 +87,51 @@ fn an_aggregator_away_for_a_minute_gets_everything_live_first() -> Result<()> {
     run_for(Duration::from_secs(3));
     await_whole(&api, PROBE, start, unix_ms() - 1_000)?;
     ensure!(agent.log().contains("live"), "the agent says that it ships live data first");
+    Ok(())
+}
+
+#[test]
+fn what_a_witness_saw_acknowledged_survives_twenty_kills_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut aggregator = Aggregator::start(&dir.path().join("aggregator"))?;
+    let mut witness = Witness::enrolled(dir.path(), &aggregator, 45)?;
+    for _ in 0..KILLS {
+        run_for(Duration::from_millis(rand::rng().random_range(50..1_500)));
+        aggregator.kill_hard()?;
+        let promised = witness.acknowledged()?;
+        aggregator.run()?;
+        whole(&aggregator.api(), &witness, promised)?;
+    }
+    let exit = eventually("the witness is done", 2 * GENEROUS, || Ok(witness.ended()?))?;
+    ensure!(exit.success(), "the witness: {exit}");
+    let promised = witness.acknowledged()?;
+    ensure!(promised > 1_000, "only {promised} batches were acknowledged");
+    whole(&aggregator.api(), &witness, promised)
+}
+
+/// Each sample of each batch up to `promised` is there, once, at its time and with its value.
+fn whole(api: &Api, witness: &Witness, promised: u64) -> Result<()> {
+    if promised == 0 {
+        return Ok(());
+    }
+    let start = witness.start_ms()?;
+    let end = start + promised as i64 * 20;
+    let range = format!("witness_value[{}ms]", end - start + 1);
+    let answers = api.query(&range, Some(end))?;
+    ensure!(
+        answers.len() == 10,
+        "{} of 10 series are there, {promised} batches were promised",
+        answers.len()
+    );
+    for answer in answers {
+        let series: u64 = answer.labels["series"].parse()?;
+        let expected: Vec<_> =
+            (1..=promised).map(|seq| (start + seq as i64 * 20, (seq * 10 + series).to_string())).collect();
+        ensure!(
+            answer.samples == expected,
+            "series {series}: {} samples, {promised} promised",
+            answer.samples.len()
+        );
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ mod programs;
 
 pub use api::{Answer, Api};
 pub use process::{Program, ProgramExit, free_port};
-pub use programs::{Agent, Aggregator, enrolled_pair, mounted_tmpfs};
+pub use programs::{Agent, Aggregator, Mounted, Witness, enrolled_pair, mounted_tmpfs};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

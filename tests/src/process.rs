@@ -71,6 +71,11 @@ impl Program {
         Ok(ProgramExit { status, took: start.elapsed() })
     }
 
+    /// Its status once it has ended by itself.
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Fails, with the end of its log, when it has ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
