@@ -81,7 +81,7 @@ impl JsonWriter {
         }
         let at_ms = at_ms.unsigned_abs();
         self.integer(at_ms / 1000);
-        if at_ms % 1000 != 0 {
+        if !at_ms.is_multiple_of(1000) {
             append(&mut self.buffer, format_args!(".{:03}", at_ms % 1000));
         }
     }

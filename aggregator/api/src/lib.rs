@@ -37,6 +37,7 @@ use tower_http::compression::CompressionLayer;
 use vedette_model::{SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
+pub use params::parse_duration_millis;
 pub use run::QueryLimits;
 pub use status::{AgentStatus, BuildInfo};
 
@@ -97,6 +98,7 @@ pub fn router(state: ApiState) -> Result<Router, prometheus::Error> {
         .route("/api/v1/metadata", get(catalog::metadata))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/agents", get(status::agents))
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(cors::allow_origins));
     Ok(Router::new()
         .route("/", get(page::document))

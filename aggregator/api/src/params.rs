@@ -161,7 +161,13 @@ fn parse_duration(text: &str) -> Result<i64, String> {
     parse_unit_duration(text).ok_or_else(|| format!("cannot parse {} to a valid duration", quoted(text)))
 }
 
+/// Nanoseconds of a duration in Prometheus' form.
 fn parse_unit_duration(text: &str) -> Option<i64> {
+    parse_duration_millis(text)?.checked_mul(NANOS_PER_MILLI)
+}
+
+/// Milliseconds of a duration in Prometheus' form: `1h30m`, `500ms`, `0`.
+pub fn parse_duration_millis(text: &str) -> Option<i64> {
     const UNITS: [(&str, i64); 7] = [
         ("y", 365 * 24 * 3600 * 1000),
         ("w", 7 * 24 * 3600 * 1000),
@@ -189,8 +195,7 @@ fn parse_unit_duration(text: &str) -> Option<i64> {
         total_ms = total_ms.checked_add(count.checked_mul(UNITS[unit_next + position].1)?)?;
         unit_next += position + 1;
     }
-    let nanos = total_ms.checked_mul(NANOS_PER_MILLI)?;
-    (!text.is_empty()).then_some(nanos)
+    (!text.is_empty()).then_some(total_ms)
 }
 
 /// As Go's `%q` quotes ordinary text.
