@@ -19,6 +19,7 @@ pub use replica::{
     AgentInfo, FrameVerdict, ReplicaAction, ReplicaOptions, ReplicaSession, ResumePoint, StreamVerdict,
 };
 
+use crate::LogId;
 use std::time::Duration;
 use vedette_model::Timestamp;
 
@@ -105,4 +106,23 @@ impl CloseCode {
             Self::Superseded => "superseded",
         }
     }
+}
+
+/// Bytes of a data stream's header.
+pub const STREAM_HEADER_BYTES: usize = 17;
+
+/// First bytes of a data stream: version, then the log id, little endian.
+pub fn encode_stream_header(log: LogId) -> [u8; STREAM_HEADER_BYTES] {
+    let mut bytes = [STREAM_VERSION; STREAM_HEADER_BYTES];
+    bytes[1..].copy_from_slice(&log.0.to_le_bytes());
+    bytes
+}
+
+/// Which log a data stream carries; the version found when this release cannot read it.
+pub fn parse_stream_header(bytes: [u8; STREAM_HEADER_BYTES]) -> Result<LogId, u8> {
+    let [version, log @ ..] = bytes;
+    if version != STREAM_VERSION {
+        return Err(version);
+    }
+    Ok(LogId(u128::from_le_bytes(log)))
 }

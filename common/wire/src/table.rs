@@ -1,4 +1,6 @@
+use std::collections::HashMap;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vedette_model::{Labels, Metadata, MetricKind, STALE_NAN};
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,6 +12,8 @@ pub const SERIES_PER_TARGET_MAX: usize = 1 << 18;
 /// Rows that a series must have been absent for before [`TargetTable::compact`] forgets it, so that one
 /// that comes and goes every few minutes keeps its index.
 const ABSENT_ROWS_MIN: u64 = 300;
+/// Numbers tables; it only tells them apart and reaches no output.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// No series: the end of a chain of expected series, a free slot of the hash index.
 const NONE: u32 = u32::MAX;
 
@@ -68,11 +72,15 @@ pub struct TargetTable {
     key_bytes: Vec<u8>,
     index: KeyIndex,
     families: Vec<Family>,
+    /// Rises whenever the family's metadata changes, by family index.
+    family_versions: Vec<u64>,
+    family_by_name: HashMap<String, usize>,
     /// The family that [`TargetTable::note_family`] named last: the next one is looked for behind it.
     family_cursor: usize,
-    /// Rises whenever a family's metadata changes.
+    /// Rises whenever any family's metadata changes.
     family_version: u64,
-    /// Rises whenever indices change their meaning.
+    /// Which meaning the indices have: no two tables of the process share one, nor a table before and after a
+    /// compaction.
     generation: u64,
     series_max: usize,
     row: RowValues,
@@ -117,9 +125,11 @@ impl TargetTable {
             key_bytes: Vec::new(),
             index: KeyIndex::default(),
             families: Vec::new(),
+            family_versions: Vec::new(),
+            family_by_name: HashMap::new(),
             family_cursor: 0,
             family_version: 0,
-            generation: 0,
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             series_max: series_max.min(SERIES_PER_TARGET_MAX),
             row: RowValues::new(),
             alive: Vec::new(),
@@ -213,6 +223,7 @@ impl TargetTable {
         let metadata = &mut self.families[index].metadata;
         if metadata.kind != kind || metadata.unit != unit || metadata.help != help {
             *metadata = Metadata { kind, unit: unit.to_owned(), help: help.to_owned() };
+            self.family_versions[index] += 1;
             self.family_version += 1;
         }
     }
@@ -256,8 +267,6 @@ impl TargetTable {
         self.row.resize(self.series.len());
         self.alive_count = old.alive_count;
         self.rows = old.rows;
-        self.generation = old.generation + 1;
-        self.family_version = old.family_version + 1;
     }
 
     /// How many series the table knows, present or not. Indices run from 0.
@@ -286,6 +295,10 @@ impl TargetTable {
 
     pub(crate) fn family_version(&self) -> u64 {
         self.family_version
+    }
+
+    pub(crate) fn family_version_of(&self, family: usize) -> u64 {
+        self.family_versions[family]
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -338,13 +351,14 @@ impl TargetTable {
 
     /// The index of the family called `name`, which is made when it is not there.
     fn family_index(&mut self, name: &str) -> usize {
-        let count = self.families.len();
-        let found = (0..count)
-            .map(|offset| (self.family_cursor + offset) % count)
-            .find(|&index| self.families[index].name == name);
-        let index = found.unwrap_or_else(|| {
+        let is_named = |index: &usize| self.families.get(*index).is_some_and(|family| family.name == name);
+        let expected = [self.family_cursor, self.family_cursor + 1].into_iter().find(is_named);
+        let known = expected.or_else(|| self.family_by_name.get(name).copied());
+        let index = known.unwrap_or_else(|| {
             self.families.push(Family { name: name.to_owned(), metadata: Metadata::default() });
-            count
+            self.family_versions.push(0);
+            self.family_by_name.insert(name.to_owned(), self.families.len() - 1);
+            self.families.len() - 1
         });
         self.family_cursor = index;
         index

@@ -1,8 +1,15 @@
 use vedette_model::Timestamp;
 
+use super::decode::DecodeLimits;
+use super::dictionary::{Told, compress, write_block};
+use super::range::RangeEncoder;
+use super::rows::{BodyState, TargetState};
+use super::{SECTION_DICTIONARY, SECTION_ROWS, write_section};
+use crate::frame::{FRAME_BYTES_MAX, FrameKind, write_frame};
 use crate::ids::BatchSeq;
 use crate::row::RowValues;
 use crate::table::TargetTable;
+use crate::varint;
 
 /// When a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,39 +65,224 @@ pub struct EncodedBatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The frame would be longer than a reader accepts.
-    #[error("batch of {bytes} bytes, at most {bytes_max} are allowed")]
+    #[error("batch of {bytes} bytes, at most {FRAME_BYTES_MAX} are allowed")]
     TooLong {
         /// Bytes that it took.
         bytes: usize,
-        /// Bytes allowed.
-        bytes_max: usize,
+    },
+    /// More of something than a reader accepts.
+    #[error("batch with {found} {what}, at most {max} are allowed")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many are allowed.
+        max: usize,
     },
 }
 
 /// Turns rows into frames.
+///
+/// Batches should hold what all targets gave in a while (a second), not one target each: a segment's dictionary
+/// has each target once, so that segments of few rows a target are mostly dictionary.
 #[derive(Debug)]
 pub struct SegmentEncoder {
-    _limits: SegmentLimits,
+    limits: SegmentLimits,
+    /// What readers accept.
+    accepted: DecodeLimits,
+    /// `None`: the next batch is a key batch.
+    segment: Option<OpenSegment>,
+    /// By target index; outlives segments.
+    targets: Vec<EncoderTarget>,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    key_seq: BatchSeq,
+    last_seq: BatchSeq,
+    batches: u32,
+    bytes: usize,
+    families_len: u32,
+    series_len: usize,
+    body: BodyState,
+}
+
+/// What is remembered of a target.
+#[derive(Debug, Default)]
+struct EncoderTarget {
+    /// Of its table, when it was encoded last.
+    generation: Option<u64>,
+    /// Empty until the target has a row in the segment.
+    told: Told,
+    /// The block that starts a segment, and what it told: ordinarily each segment repeats it.
+    first_block: Option<(Told, Vec<u8>)>,
+    state: TargetState,
 }
 
 impl SegmentEncoder {
     /// An encoder whose next batch is a key batch.
     pub fn new(limits: SegmentLimits) -> Self {
-        Self { _limits: limits }
+        Self { limits, accepted: DecodeLimits::default(), segment: None, targets: Vec::new() }
     }
 
     /// Encodes one batch.
-    pub fn encode(&mut self, _batch: &BatchInput<'_>) -> Result<EncodedBatch, EncodeError> {
-        unimplemented!()
+    pub fn encode(&mut self, batch: &BatchInput<'_>) -> Result<EncodedBatch, EncodeError> {
+        // Taken out, so that after an error the next batch is a key batch.
+        let open = self.segment.take().filter(|open| self.continues(open, batch));
+        self.check(batch)?;
+        let is_key = open.is_none();
+        let mut segment = open.unwrap_or_else(|| self.open_segment(batch.seq));
+        let mut body = Vec::new();
+        self.write_dictionary(&mut segment, batch, &mut body)?;
+        self.write_rows(&mut segment, batch, &mut body);
+        let distance = batch.seq.0 - segment.key_seq.0;
+        let kind = if is_key { FrameKind::Key } else { FrameKind::Delta };
+        let frame = write_frame(kind, batch.seq, distance, &body);
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(EncodeError::TooLong { bytes: frame.len() });
+        }
+        segment.last_seq = batch.seq;
+        segment.batches += 1;
+        segment.bytes += frame.len();
+        self.segment = Some(segment).filter(|open| !self.is_full(open));
+        Ok(EncodedBatch { frame, is_key })
     }
 
     /// The next batch will be a key batch.
     pub fn start_segment(&mut self) {
-        unimplemented!()
+        self.segment = None;
     }
 
-    /// Whether the next batch will be a key batch.
+    /// Whether the next batch will be a key batch. It also is one when a table in it was replaced or compacted.
     pub fn will_start_segment(&self) -> bool {
-        unimplemented!()
+        self.segment.is_none()
+    }
+
+    fn is_full(&self, open: &OpenSegment) -> bool {
+        open.batches >= self.limits.batches_max || open.bytes >= self.limits.bytes_max
+    }
+
+    /// Whether `batch` can go on with the open segment.
+    fn continues(&self, open: &OpenSegment, batch: &BatchInput<'_>) -> bool {
+        let same_table = |row: &RowInput<'_>| {
+            let known = self.targets.get(row.target as usize);
+            known
+                .is_none_or(|target| !target.told.target || target.generation == Some(row.table.generation()))
+        };
+        batch.seq == open.last_seq.next() && batch.rows.iter().all(same_table)
+    }
+
+    fn check(&self, batch: &BatchInput<'_>) -> Result<(), EncodeError> {
+        let check = |what, found, max| {
+            if found > max { Err(EncodeError::Limit { what, found, max }) } else { Ok(()) }
+        };
+        check("rows", batch.rows.len(), self.accepted.rows_max)?;
+        let mut cells = 0;
+        for row in batch.rows {
+            check("targets", row.target as usize + 1, self.accepted.targets_max)?;
+            check("series of a target", row.table.series_len(), self.accepted.series_per_target_max)?;
+            cells += row.table.series_len();
+        }
+        check("values", cells, self.accepted.cells_max)
+    }
+
+    fn open_segment(&mut self, seq: BatchSeq) -> OpenSegment {
+        for target in &mut self.targets {
+            target.told = Told::default();
+            target.state.start_segment();
+        }
+        OpenSegment {
+            key_seq: seq,
+            last_seq: seq,
+            batches: 0,
+            bytes: 0,
+            families_len: 0,
+            series_len: 0,
+            body: BodyState::new(),
+        }
+    }
+
+    fn write_dictionary(
+        &mut self,
+        segment: &mut OpenSegment,
+        batch: &BatchInput<'_>,
+        body: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let mut section = Vec::new();
+        for row in batch.rows {
+            let index = row.target as usize;
+            if index >= self.targets.len() {
+                self.targets.resize_with(index + 1, EncoderTarget::default);
+            }
+            let target = &mut self.targets[index];
+            if target.generation != Some(row.table.generation()) {
+                *target =
+                    EncoderTarget { generation: Some(row.table.generation()), ..EncoderTarget::default() };
+            }
+            let told_before = target.told.series;
+            if let Some(block) = target.block(row.table, &mut segment.families_len, &self.accepted)? {
+                varint::write(&mut section, u64::from(row.target));
+                varint::write(&mut section, block.len() as u64);
+                section.extend(block);
+            }
+            segment.series_len += target.told.series - told_before;
+            target.state.grow(target.told.series);
+        }
+        let (found, max) = (segment.series_len, self.accepted.series_max);
+        if found > max {
+            return Err(EncodeError::Limit { what: "series", found, max });
+        }
+        if !section.is_empty() {
+            write_section(body, SECTION_DICTIONARY, &section);
+        }
+        Ok(())
+    }
+
+    fn write_rows(&mut self, segment: &mut OpenSegment, batch: &BatchInput<'_>, body: &mut Vec<u8>) {
+        let mut coder = RangeEncoder::new(Vec::new());
+        let state = &mut segment.body;
+        state.code_completeness(&mut coder, batch.complete_from, batch.complete_through);
+        state.code_row_count(&mut coder, batch.rows.len());
+        let mut unused = RowValues::new();
+        for row in batch.rows {
+            state.code_target(&mut coder, row.target);
+            let target = &mut self.targets[row.target as usize].state;
+            state.code_row(&mut coder, target, row.at, row.values, &mut unused);
+        }
+        write_section(body, SECTION_ROWS, &coder.finish());
+    }
+}
+
+impl EncoderTarget {
+    /// The block of what `table` has and the segment does not, if there is something.
+    fn block(
+        &mut self,
+        table: &TargetTable,
+        families_len: &mut u32,
+        accepted: &DecodeLimits,
+    ) -> Result<Option<Vec<u8>>, EncodeError> {
+        if self.told.is_all(table) {
+            return Ok(None);
+        }
+        let is_first = !self.told.target;
+        if let (true, Some((told, block))) = (is_first, &self.first_block)
+            && told.is_all(table)
+        {
+            self.told = told.moved(*families_len);
+            *families_len += told.families_len();
+            return Ok(Some(block.clone()));
+        }
+        let before = *families_len;
+        let plain = write_block(table, &mut self.told, families_len);
+        let (found, max) = (plain.len(), accepted.block_bytes_max);
+        if found > max {
+            return Err(EncodeError::Limit { what: "dictionary bytes", found, max });
+        }
+        let block = compress(&plain);
+        if is_first {
+            self.first_block = Some((self.told.moved_back(before), block.clone()));
+        }
+        Ok(Some(block))
     }
 }
