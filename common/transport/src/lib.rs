@@ -1,1 +1,53 @@
-//! Placeholder.
+//! The QUIC driver: identities, enrolment, endpoints, connections and their streams.
+//!
+//! This crate owns sockets, keys and certificates, and the files that they live in. It holds no rule of the
+//! conversation itself: that is `vedette_wire::session`. It knows no storage and no samples.
+//!
+//! | Step | Where |
+//! |---|---|
+//! | a group's certificate authority, and who a certificate names | [`Authority`], [`Identity`], [`Role`] |
+//! | a newcomer's ticket | [`Token`], [`TokenStore`] |
+//! | a replica's standing in its group | [`Group`] |
+//! | becoming a member, staying one | [`enroll_agent`], [`enroll_replica`], [`renew`] |
+//! | sockets | [`server_endpoint`], [`client_endpoint`], [`Listener`], [`connect`] |
+//! | messages and frames on streams | [`ControlReader`], [`ControlWriter`], [`FrameReader`], [`FrameWriter`] |
+//!
+//! All connections are TLS 1.3 within QUIC. Three protocols share one UDP port and are told apart by ALPN:
+//! [`Protocol::Data`] and [`Protocol::Peer`] are mutually authenticated, [`Protocol::Enroll`] is open to who
+//! holds a token.
+
+#![warn(missing_docs)]
+
+mod authority;
+mod backoff;
+mod connect;
+mod endpoint;
+mod enroll;
+mod files;
+mod group;
+mod identity;
+mod listener;
+mod members;
+mod peer;
+mod stream;
+mod tls;
+mod token;
+mod token_store;
+
+pub use authority::{Authority, AuthorityError, CERTIFICATE_LIFE};
+pub use backoff::Backoff;
+pub use connect::{ConnectError, Connected, connect};
+pub use endpoint::{
+    EndpointError, IDLE_TIMEOUT, KEEP_ALIVE, client_endpoint, close, replace_identity, server_endpoint,
+};
+pub use enroll::{EnrollError, Enrolled, Joined, enroll_agent, enroll_replica, renew, serve_enroll};
+pub use files::FileError;
+pub use group::{Group, GroupError};
+pub use identity::{Identity, IdentityError, Role};
+pub use listener::{AcceptError, Accepted, Handshake, Listener};
+pub use members::MembersStore;
+pub use peer::{PeerError, PeerFrames, PeerStore, exchange_members, fetch_frames, serve_peer};
+pub use stream::{ControlReader, ControlWriter, Frame, FrameReader, FrameWriter, StreamError};
+pub use tls::Protocol;
+pub use token::{SECRET_BYTES, Token, TokenError, TokenKind};
+pub use token_store::{TOKENS_MAX, TokenStore, TokenStoreError};

@@ -1,0 +1,208 @@
+//! Taking calls: the handshake, then who calls and for what.
+
+use crate::endpoint::close;
+use crate::identity::{IdentityError, Role};
+use crate::tls::Protocol;
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{Connection, ConnectionError, Endpoint, Incoming};
+use rustls_pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vedette_wire::session::CloseCode;
+use vedette_wire::{AgentName, ReplicaId};
+
+/// Handshakes at work at the same time; further calls are refused.
+const HANDSHAKES_MAX: usize = 512;
+/// With more handshakes than this at work, a caller first has to show that its address is its own.
+const UNPROVEN_MAX: usize = 64;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Takes calls on an endpoint and bounds what unknown callers cost.
+pub struct Listener {
+    endpoint: Endpoint,
+    handshakes: Arc<Semaphore>,
+    connections_max: usize,
+}
+
+/// A call that was taken and has to be completed, in a task of its own.
+pub struct Handshake {
+    incoming: Incoming,
+    /// Held until the handshake is over.
+    permit: OwnedSemaphorePermit,
+}
+
+/// A caller whose certificate, as far as its protocol needs one, is good.
+#[derive(Debug)]
+pub enum Accepted {
+    /// An agent delivers batches.
+    Data {
+        /// The agent's name.
+        agent: AgentName,
+        /// The connection.
+        connection: Connection,
+    },
+    /// A replica of the group asks something.
+    Peer {
+        /// The replica.
+        replica: ReplicaId,
+        /// The connection.
+        connection: Connection,
+    },
+    /// A newcomer with a token, or a member that renews.
+    Enroll {
+        /// The member, by its certificate; none for a newcomer.
+        member: Option<Role>,
+        /// The connection.
+        connection: Connection,
+    },
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The handshake failed, for instance because the certificate is of another group.
+    #[error("{remote}: handshake: {source}")]
+    Handshake {
+        /// The caller.
+        remote: SocketAddr,
+        /// Why.
+        source: ConnectionError,
+    },
+    /// The handshake took too long.
+    #[error("{remote}: no handshake in time")]
+    Timeout {
+        /// The caller.
+        remote: SocketAddr,
+    },
+    /// The caller showed no certificate where one is needed.
+    #[error("{remote}: no certificate for {protocol:?}")]
+    NoCertificate {
+        /// The caller.
+        remote: SocketAddr,
+        /// What it wanted to speak.
+        protocol: Protocol,
+    },
+    /// The caller's certificate is for something else.
+    #[error("{remote}: {role} may not speak {protocol:?}")]
+    WrongRole {
+        /// The caller.
+        remote: SocketAddr,
+        /// Whom its certificate names.
+        role: Role,
+        /// What it wanted to speak.
+        protocol: Protocol,
+    },
+    /// The group signed it, but it names nobody.
+    #[error("{remote}: {source}")]
+    Certificate {
+        /// The caller.
+        remote: SocketAddr,
+        /// What is wrong.
+        source: IdentityError,
+    },
+}
+
+impl AcceptError {
+    /// The reason, as a label value.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Handshake { .. } => "handshake",
+            Self::Timeout { .. } => "timeout",
+            Self::NoCertificate { .. } => "no_certificate",
+            Self::WrongRole { .. } => "wrong_role",
+            Self::Certificate { .. } => "certificate",
+        }
+    }
+}
+
+impl Listener {
+    /// A listener that lets at most `connections_max` connections live at the same time.
+    pub fn new(endpoint: Endpoint, connections_max: usize) -> Self {
+        Self { endpoint, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)), connections_max }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The next call; none when the endpoint is closed. Calls beyond the bounds are refused here.
+    pub async fn accept(&self) -> Option<Handshake> {
+        loop {
+            let incoming = self.endpoint.accept().await?;
+            if self.endpoint.open_connections() >= self.connections_max {
+                tracing::warn!(remote = %incoming.remote_address(), connections_max = self.connections_max, "call refused: too many connections");
+                incoming.refuse();
+                continue;
+            }
+            let at_work = HANDSHAKES_MAX - self.handshakes.available_permits();
+            if at_work >= UNPROVEN_MAX && incoming.may_retry() && !incoming.remote_address_validated() {
+                // It fails only where a retry is not possible, which was just asked.
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().refuse();
+                }
+                continue;
+            }
+            match self.handshakes.clone().try_acquire_owned() {
+                Ok(permit) => return Some(Handshake { incoming, permit }),
+                Err(_all_taken) => incoming.refuse(),
+            }
+        }
+    }
+}
+
+impl Handshake {
+    /// Completes the handshake and finds out who calls. A caller that may not is told why and hung up on.
+    pub async fn complete(self) -> Result<Accepted, AcceptError> {
+        let Self { incoming, permit } = self;
+        let remote = incoming.remote_address();
+        let handshake = |source| AcceptError::Handshake { remote, source };
+        let connecting = incoming.accept().map_err(handshake)?;
+        let connection = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting)
+            .await
+            .map_err(|_elapsed| AcceptError::Timeout { remote })?
+            .map_err(handshake)?;
+        drop(permit);
+        identify(&connection, remote).inspect_err(|error| {
+            let code = match error {
+                AcceptError::NoCertificate { .. } => CloseCode::NoCertificate,
+                _ => CloseCode::WrongRole,
+            };
+            close(&connection, code, &error.to_string());
+        })
+    }
+}
+
+fn identify(connection: &Connection, remote: SocketAddr) -> Result<Accepted, AcceptError> {
+    // A handshake without a common protocol fails, so there is one.
+    let protocol = protocol_of(connection).unwrap_or(Protocol::Data);
+    let role = match peer_certificate(connection) {
+        Some(certificate) => {
+            let role = Role::of_certificate(&certificate);
+            Some(role.map_err(|source| AcceptError::Certificate { remote, source })?)
+        }
+        None => None,
+    };
+    let connection = connection.clone();
+    match (protocol, role) {
+        (Protocol::Enroll, member) => Ok(Accepted::Enroll { member, connection }),
+        (Protocol::Data, Some(Role::Agent(agent))) => Ok(Accepted::Data { agent, connection }),
+        (Protocol::Peer, Some(Role::Replica(replica))) => Ok(Accepted::Peer { replica, connection }),
+        (protocol, None) => Err(AcceptError::NoCertificate { remote, protocol }),
+        (protocol, Some(role)) => Err(AcceptError::WrongRole { remote, role, protocol }),
+    }
+}
+
+fn protocol_of(connection: &Connection) -> Option<Protocol> {
+    let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+    Protocol::from_alpn(data.protocol.as_deref()?)
+}
+
+/// The certificate that the handshake has verified.
+pub(crate) fn peer_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
+}

@@ -1,0 +1,124 @@
+//! The group's replicas, as this one knows them, in `members.json`.
+
+use crate::files::{self, FileError};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
+use vedette_wire::control::{MEMBERS_MAX, Member, Members};
+
+const FILE: &str = "members.json";
+const FILE_VERSION: u32 = 1;
+/// How long a replica may be away before agents free their spool without it.
+const LEASE_MS: u64 = 3_600_000;
+
+/// Keeps the membership on disk and tells who is interested.
+pub struct MembersStore {
+    path: PathBuf,
+    /// This replica's own entry, on which it has the last word.
+    own: Member,
+    /// Held while the file is written, so that disk and memory change in the same order.
+    writing: Mutex<()>,
+    current: watch::Sender<Members>,
+}
+
+impl MembersStore {
+    /// Reads the membership in `folder`, or starts one, and sees to it that `own` is in it.
+    pub fn open(folder: &Path, own: Member) -> Result<Self, FileError> {
+        let path = folder.join(FILE);
+        let members = match files::read(&path)? {
+            None => Members { version: 0, lease_ms: LEASE_MS, members: Vec::new() },
+            Some(bytes) => parse(&bytes).map_err(|reason| files::invalid(&path, reason))?,
+        };
+        let store = Self { path, own, writing: Mutex::new(()), current: watch::Sender::new(members) };
+        store.change(|_members| {})?;
+        Ok(store)
+    }
+
+    /// The membership.
+    pub fn current(&self) -> Members {
+        self.current.borrow().clone()
+    }
+
+    /// Hears of every change.
+    pub fn subscribe(&self) -> watch::Receiver<Members> {
+        self.current.subscribe()
+    }
+
+    /// Adds a replica or changes its addresses; on disk when it returns. The membership after that.
+    pub fn put(&self, member: Member) -> Result<Members, FileError> {
+        self.change(|members| {
+            members.put(member);
+        })
+    }
+
+    /// Takes over what a peer knows; on disk when it returns. The membership after that.
+    pub fn merge(&self, other: &Members) -> Result<Members, FileError> {
+        self.change(|members| {
+            members.merge(other);
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Members)) -> Result<Members, FileError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current();
+        let mut members = before.clone();
+        change(&mut members);
+        // Two replicas that changed the membership apart from each other may have lost one another's
+        // newcomer; each puts itself back.
+        members.put(self.own.clone());
+        if members.members.len() > MEMBERS_MAX {
+            return Err(files::invalid(&self.path, format!("more than {MEMBERS_MAX} replicas")));
+        }
+        if members != before {
+            files::replace(
+                &self.path,
+                &render(&members).map_err(|error| files::invalid(&self.path, error))?,
+            )?;
+            self.current.send_replace(members.clone());
+        }
+        Ok(members)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawMembers {
+    /// Version of the file, not of the membership.
+    file_version: u32,
+    version: u64,
+    lease_ms: u64,
+    members: Vec<RawMember>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawMember {
+    replica: String,
+    addresses: Vec<String>,
+}
+
+fn render(members: &Members) -> Result<Vec<u8>, serde_json::Error> {
+    let raw = |member: &Member| RawMember {
+        replica: member.replica.to_string(),
+        addresses: member.addresses.clone(),
+    };
+    serde_json::to_vec_pretty(&RawMembers {
+        file_version: FILE_VERSION,
+        version: members.version,
+        lease_ms: members.lease_ms,
+        members: members.members.iter().map(raw).collect(),
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<Members, String> {
+    let raw: RawMembers = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if raw.file_version != FILE_VERSION {
+        return Err(format!("version {} of the file, this release reads {FILE_VERSION}", raw.file_version));
+    }
+    let mut members = Members { version: 0, lease_ms: raw.lease_ms, members: Vec::new() };
+    for RawMember { replica, addresses } in raw.members {
+        let replica = replica.parse().map_err(|error| format!("{replica:?}: {error}"))?;
+        members.put(Member { replica, addresses });
+    }
+    members.version = raw.version;
+    Ok(members)
+}

@@ -1,0 +1,193 @@
+//! Replicas of a group help each other: the conversation on `vedette-peer/1`.
+//!
+//! One bidirectional stream per question. Members are exchanged, and batches that one replica misses are
+//! fetched from another, as they came from the agent.
+
+use crate::members::MembersStore;
+use crate::stream::{ControlReader, ControlWriter, Frame, StreamError};
+use quinn::{Connection, ConnectionError};
+use std::sync::Arc;
+use std::time::Duration;
+use vedette_wire::control::{FETCH_BYTES_MAX, FetchFrames, FramesFollow, Members, PeerAnswer, PeerRequest};
+use vedette_wire::{BatchSeq, FRAME_BYTES_MAX};
+
+/// How long a question and its answer may take.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a replica looks up batches for its peers.
+pub trait PeerStore: Send + Sync {
+    /// Frames of the log from the first to the last batch wanted, in order, as many as fit `bytes_max`; none
+    /// when the first one wanted is not here. Reads files: called outside the async tasks.
+    fn fetch(&self, wanted: &FetchFrames, bytes_max: usize) -> Result<Vec<Vec<u8>>, String>;
+}
+
+/// What a peer has of the batches that were asked for.
+#[derive(Debug)]
+pub enum PeerFrames {
+    /// The first ones, in order; ask again for those behind.
+    Frames(Vec<Frame>),
+    /// None of them.
+    NotHere,
+}
+
+/// Why a peer could not be asked or answered.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The stream broke.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The peer did not answer.
+    #[error("no answer within {} s", PEER_TIMEOUT.as_secs())]
+    Timeout,
+    /// The peer cannot answer now.
+    #[error("the peer refused: {message}")]
+    Refused {
+        /// Why, for people.
+        message: String,
+    },
+    /// The answer does not belong to the question.
+    #[error("the answer is unusable: {reason}")]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What the peer told could not be kept.
+    #[error(transparent)]
+    Members(#[from] crate::FileError),
+}
+
+/// Answers a peer's questions, one after the other, until it hangs up.
+pub async fn serve_peer(
+    connection: &Connection,
+    members: &MembersStore,
+    store: Arc<dyn PeerStore>,
+) -> Result<(), PeerError> {
+    loop {
+        let (send, receive) = match connection.accept_bi().await {
+            Ok(stream) => stream,
+            Err(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => return Ok(()),
+            Err(error) => return Err(StreamError::from(error).into()),
+        };
+        let mut reader = ControlReader::new(receive);
+        let mut writer = ControlWriter::new(send);
+        let answer = answer(&mut reader, &mut writer, members, store.clone());
+        tokio::time::timeout(PEER_TIMEOUT, answer).await.map_err(|_elapsed| PeerError::Timeout)??;
+        writer.finish();
+    }
+}
+
+/// Tells the peer our membership and takes over what it knows. The membership after that.
+pub async fn exchange_members(connection: &Connection, members: &MembersStore) -> Result<Members, PeerError> {
+    match question(connection, &PeerRequest::Members(members.current())).await?.0 {
+        PeerAnswer::Members(theirs) => Ok(members.merge(&theirs)?),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+/// Asks the peer for batches that are missing here.
+pub async fn fetch_frames(connection: &Connection, wanted: FetchFrames) -> Result<PeerFrames, PeerError> {
+    let fetch = async {
+        let (answer, reader) = question(connection, &PeerRequest::FetchFrames(wanted)).await?;
+        match answer {
+            PeerAnswer::NotHere(_) => Ok(PeerFrames::NotHere),
+            PeerAnswer::FramesFollow(follow) => {
+                read_frames(reader, follow, &wanted).await.map(PeerFrames::Frames)
+            }
+            answer => Err(unexpected(answer)),
+        }
+    };
+    tokio::time::timeout(PEER_TIMEOUT, fetch).await.map_err(|_elapsed| PeerError::Timeout)?
+}
+
+async fn answer(
+    reader: &mut ControlReader,
+    writer: &mut ControlWriter,
+    members: &MembersStore,
+    store: Arc<dyn PeerStore>,
+) -> Result<(), PeerError> {
+    match reader.read().await? {
+        None => Ok(()),
+        Some(PeerRequest::Members(theirs)) => {
+            let merged = members.merge(&theirs)?;
+            Ok(writer.write(&PeerAnswer::Members(merged)).await?)
+        }
+        Some(PeerRequest::FetchFrames(wanted)) => {
+            let fetching =
+                tokio::task::spawn_blocking(move || store.fetch(&wanted, FETCH_BYTES_MAX - FRAME_BYTES_MAX));
+            let frames = fetching.await.map_err(|error| PeerError::Answer { reason: error.to_string() })?;
+            match frames {
+                Err(message) => Ok(writer.write(&PeerAnswer::Refused(message)).await?),
+                Ok(frames) if frames.is_empty() => Ok(writer.write(&PeerAnswer::NotHere(wanted)).await?),
+                Ok(frames) => write_frames(writer, &frames).await,
+            }
+        }
+    }
+}
+
+async fn write_frames(writer: &mut ControlWriter, frames: &[Vec<u8>]) -> Result<(), PeerError> {
+    let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+    let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+    writer.write(&PeerAnswer::FramesFollow(FramesFollow { count, bytes })).await?;
+    for frame in frames {
+        writer.write_bytes(frame).await?;
+    }
+    Ok(())
+}
+
+async fn question(
+    connection: &Connection,
+    request: &PeerRequest,
+) -> Result<(PeerAnswer, ControlReader), PeerError> {
+    let ask = async {
+        let (send, receive) = connection.open_bi().await.map_err(StreamError::from)?;
+        let mut writer = ControlWriter::new(send);
+        writer.write(request).await?;
+        writer.finish();
+        let mut reader = ControlReader::new(receive);
+        match reader.read().await? {
+            Some(answer) => Ok((answer, reader)),
+            None => Err(PeerError::Answer { reason: "the peer said nothing".to_owned() }),
+        }
+    };
+    tokio::time::timeout(PEER_TIMEOUT, ask).await.map_err(|_elapsed| PeerError::Timeout)?
+}
+
+/// Reads the frames that were announced, and checks that they are a run that begins with the first wanted.
+async fn read_frames(
+    reader: ControlReader,
+    follow: FramesFollow,
+    wanted: &FetchFrames,
+) -> Result<Vec<Frame>, PeerError> {
+    let mut reader = reader.into_frames();
+    let mut frames = Vec::new();
+    let (mut bytes, mut expected) = (0, wanted.from);
+    for _ in 0..follow.count {
+        let Some(frame) = reader.read().await? else {
+            return Err(PeerError::Answer {
+                reason: format!("only {} of {} frames came", frames.len(), follow.count),
+            });
+        };
+        bytes += frame.bytes.len() as u64;
+        if bytes > follow.bytes {
+            return Err(PeerError::Answer {
+                reason: format!("more than the {} bytes announced", follow.bytes),
+            });
+        }
+        let last: BatchSeq = frame.header.last_seq;
+        if frame.header.seq != expected || last < expected || last > wanted.to {
+            return Err(PeerError::Answer {
+                reason: format!("batch {} instead of {expected}", frame.header.seq),
+            });
+        }
+        expected = last.next();
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+fn unexpected(answer: PeerAnswer) -> PeerError {
+    match answer {
+        PeerAnswer::Refused(message) => PeerError::Refused { message },
+        answer => PeerError::Answer { reason: format!("unexpected {answer:?}") },
+    }
+}
