@@ -57,9 +57,12 @@ pub struct Exemplar<'a> {
     pub timestamp: Option<i64>,
 }
 
+/// A label's name and value, unescaped.
+pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 impl<'a> Exemplar<'a> {
     /// The labels, in the order in which they are written.
-    pub fn label_pairs(&self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, SeriesError> {
+    pub fn label_pairs(&self) -> Result<Vec<LabelPair<'a>>, SeriesError> {
         parse_exemplar_labels(self.labels)
     }
 }

@@ -23,7 +23,7 @@ mod scan;
 mod series;
 mod text;
 
-pub use entry::{Entry, Escaped, Exemplar, Sample};
+pub use entry::{Entry, Escaped, Exemplar, LabelPair, Sample};
 pub use error::{ParseError, Position, SeriesError};
 pub use float::parse_float;
 pub use negotiate::{Format, TextVersion, UnknownContentType, choose_for_accept, format_of_content_type};

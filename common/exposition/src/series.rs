@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use vedette_model::{BUCKET_LABEL, Labels, METRIC_NAME, MetricKind, QUANTILE_LABEL};
 
-use crate::entry::unescape;
+use crate::entry::{LabelPair, unescape};
 use crate::error::SeriesError;
 use crate::float::{format_bound, parse_float};
 use crate::scan::{label_name_end, metric_name_end, skip_blanks, string_end};
@@ -46,7 +46,7 @@ pub fn parse_series_as(raw: &[u8], dialect: Dialect, kind: MetricKind) -> Result
 }
 
 /// The labels of an exemplar, braces included, in the order in which they are written.
-pub(crate) fn parse_exemplar_labels(raw: &[u8]) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, SeriesError> {
+pub(crate) fn parse_exemplar_labels(raw: &[u8]) -> Result<Vec<LabelPair<'_>>, SeriesError> {
     let mut reader = Reader { raw, at: 1, dialect: Dialect::OpenMetrics, exemplar: true };
     let mut pairs = Vec::new();
     reader.labels(&mut pairs)?;
