@@ -6,6 +6,8 @@ use std::time::Duration;
 pub struct SpoolConfig {
     /// The folder; one process at a time uses it.
     pub path: PathBuf,
+    /// The file that keeps the membership last told.
+    pub members_file: PathBuf,
     /// When bytes are made durable.
     pub sync: SyncPolicy,
     /// Beyond this many bytes on disk the oldest segments are dropped.
@@ -24,8 +26,10 @@ pub const MEMORY_BYTES_MAX_LEAST: usize = 1 << 20;
 impl SpoolConfig {
     /// The shipped limits, for a spool at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            members_file: path.join("members"),
+            path,
             sync: SyncPolicy::Interval(Duration::from_secs(1)),
             bytes_max: 1 << 30,
             age_max: Duration::from_secs(7 * 24 * 3600),

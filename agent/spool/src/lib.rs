@@ -37,4 +37,5 @@ pub use lock::{LockError, SpoolLock};
 pub use read::{ReadError, StoredFrame};
 pub use recover::OpenError;
 pub use spool::{AppendError, Appended, LogRange, Spool, SyncTicket};
+pub use state::write_members;
 pub use statistics::{Counters, SpoolStatistics};

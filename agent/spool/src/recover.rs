@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
+use vedette_wire::control::Members;
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, GapReason, LogId};
 
@@ -16,7 +17,7 @@ use crate::layout::{
 };
 use crate::shelf::{Segment, SegmentKind};
 use crate::spool::{DRAFT_SUFFIX, Spool};
-use crate::state::{STATE_FILE_BYTES_MAX, members_path, parse_cursor_file, parse_members_file};
+use crate::state::{STATE_FILE_BYTES_MAX, parse_cursor_file, parse_members_file};
 
 /// How many logs are kept: a process that restarts all the time leaves one each time.
 const LOGS_MAX: usize = 1000;
@@ -70,7 +71,7 @@ impl Spool {
                 self.shelf.remove_log(log);
             }
         }
-        self.recover_state(root, now);
+        self.recover_state(now);
         let statistics = self.statistics();
         if statistics.logs > 0 {
             info!(
@@ -200,15 +201,9 @@ impl Spool {
         self.shelf.push(log, Segment::gap(gap, bytes, now.wall));
     }
 
-    fn recover_state(&mut self, root: &Path, now: Now) {
-        let path = members_path(root);
-        if let Some(bytes) = self.read_state(&path) {
-            match parse_members_file(&bytes) {
-                Ok(members) => drop(self.shelf.set_members(members, now)),
-                Err(error) => {
-                    warn!(path = %path.display(), %error, "membership is unknown until a replica tells it")
-                }
-            }
+    fn recover_state(&mut self, now: Now) {
+        if let Some(members) = self.read_members() {
+            self.shelf.set_members(members, now);
         }
         let folder = self.cursors_folder();
         let Ok(entries) = self.files.list(&folder) else { return };
@@ -222,6 +217,14 @@ impl Spool {
                 }
             }
         }
+    }
+
+    pub(crate) fn read_members(&mut self) -> Option<Members> {
+        let path = self.config.members_file.clone();
+        let bytes = self.read_state(&path)?;
+        parse_members_file(&bytes)
+            .inspect_err(|error| warn!(path = %path.display(), %error, "membership is unknown until a replica tells it"))
+            .ok()
     }
 
     fn read_state(&mut self, path: &Path) -> Option<Vec<u8>> {

@@ -16,7 +16,7 @@ use crate::files::{Files, SpoolFile};
 use crate::layout::{FileKind, Gap, file_path, gap_file, log_path, segment_header};
 use crate::memory::{Held, Memory};
 use crate::shelf::{Segment, SegmentKind, Shelf};
-use crate::state::{cursor_file, cursor_path, cursors_path, members_file, members_path};
+use crate::state::{cursor_file, cursor_path, cursors_path, members_file};
 use crate::statistics::{Counters, SpoolStatistics};
 
 /// How often the disk is tried again after it refused a write.
@@ -516,7 +516,7 @@ impl Spool {
             && let Some(members) = self.shelf.members()
         {
             let bytes = members_file(members);
-            match self.replace_file(&members_path(&self.config.path), &bytes) {
+            match self.replace_file(&self.config.members_file, &bytes) {
                 Ok(()) => self.members_unsaved = false,
                 Err(error) => self.state_failed("members", &error),
             }
@@ -643,6 +643,13 @@ impl Spool {
         self.save_state(now);
     }
 
+    /// Reads the membership's file again: someone else may have written it.
+    pub fn reload_members(&mut self, now: Now) {
+        if let Some(members) = self.read_members() {
+            self.set_members(members, now);
+        }
+    }
+
     /// The membership last told, also before a restart.
     pub fn members(&self) -> Option<&Members> {
         self.shelf.members()
@@ -658,10 +665,11 @@ impl Spool {
         self.shelf.disconnected(replica, now);
     }
 
-    /// New limits and sync policy, from a reloaded config. The path stays.
+    /// New limits and sync policy, from a reloaded config. The paths stay.
     pub fn reconfigure(&mut self, config: SpoolConfig) {
         self.memory.set_limit(config.memory_bytes_max);
-        self.config = SpoolConfig { path: self.config.path.clone(), ..config };
+        let (path, members_file) = (self.config.path.clone(), self.config.members_file.clone());
+        self.config = SpoolConfig { path, members_file, ..config };
     }
 
     /// For metrics.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use uuid::Uuid;
 use vedette_wire::control::{Member, Members};
@@ -26,8 +27,11 @@ pub(crate) fn cursor_path(root: &Path, replica: ReplicaId) -> PathBuf {
     cursors_path(root).join(format!("{}.cursor", replica.0))
 }
 
-pub(crate) fn members_path(root: &Path) -> PathBuf {
-    root.join("members")
+/// Writes a membership's file, for a spool that is not open: [`crate::SpoolConfig::members_file`].
+pub fn write_members(file: &Path, members: &Members) -> io::Result<()> {
+    let draft = file.with_extension("tmp");
+    fs::write(&draft, members_file(members))?;
+    fs::rename(&draft, file)
 }
 
 pub(crate) fn cursor_file(replica: ReplicaId, cursor: &Cursor) -> Vec<u8> {
