@@ -1,0 +1,274 @@
+//! The head: samples that are in no part yet.
+//!
+//! One block per target of a log: its series, and its rows as they arrive. A row has its time once and its values
+//! by series index, so that taking in a sample costs no hash. Queries read blocks while they grow: a row carries the
+//! number of the batch that brought it, and a query skips what is newer than its view.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use vedette_model::{Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
+use vedette_wire::{Dictionary, LogId, RowValues};
+
+/// Everything since the last freeze.
+#[derive(Default)]
+pub(crate) struct Head {
+    blocks: RwLock<Arc<Vec<Arc<Block>>>>,
+    families: Mutex<Families>,
+    pub(crate) samples: AtomicU64,
+    pub(crate) series: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct Families {
+    by_name: BTreeMap<String, BTreeSet<Metadata>>,
+    /// Hosts of one kind bring the same families: each list is looked at once.
+    lists: HashSet<u128>,
+}
+
+/// The rows of one target of one log.
+pub(crate) struct Block {
+    pub(crate) log: LogId,
+    content: RwLock<Content>,
+}
+
+struct Content {
+    series: TargetSeries,
+    rows: Vec<Arc<Row>>,
+}
+
+/// One scrape of one target.
+pub(crate) struct Row {
+    /// The batch that brought it, counted over all logs.
+    version: u64,
+    pub(crate) at_ms: i64,
+    pub(crate) values: RowValues,
+}
+
+/// A target's series, in groups as the dictionary grew.
+pub(crate) type TargetSeries = Arc<Vec<Arc<SeriesGroup>>>;
+
+/// Neighbouring series of a target.
+pub(crate) struct SeriesGroup {
+    /// Index of the first.
+    pub(crate) start: usize,
+    pub(crate) series: Vec<Labels>,
+    index: OnceLock<GroupIndex>,
+}
+
+/// Made when a query first looks at the group.
+struct GroupIndex {
+    /// Pairs that all series have.
+    constants: Vec<(String, String)>,
+    /// Positions sorted by metric name.
+    by_metric: Vec<u32>,
+}
+
+impl Head {
+    /// The blocks there are now. Later ones hold nothing that a view taken before may see.
+    pub(crate) fn blocks(&self) -> Arc<Vec<Arc<Block>>> {
+        Arc::clone(&self.blocks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new block.
+    pub(crate) fn add_block(&self, log: LogId, series: TargetSeries) -> Arc<Block> {
+        self.series.fetch_add(series_len(&series) as u64, Ordering::Relaxed);
+        let block = Arc::new(Block { log, content: RwLock::new(Content { series, rows: Vec::new() }) });
+        let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut blocks).push(Arc::clone(&block));
+        block
+    }
+
+    /// Adds a row to a block of this head.
+    pub(crate) fn push_row(&self, block: &Block, version: u64, at_ms: i64, values: RowValues) {
+        self.samples.fetch_add(values.count_present() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add((values.len() * 8 + values.len() / 8 + 96) as u64, Ordering::Relaxed);
+        let row = Arc::new(Row { version, at_ms, values });
+        block.content.write().unwrap_or_else(PoisonError::into_inner).rows.push(row);
+    }
+
+    /// Takes over what a log says of its families.
+    pub(crate) fn add_families(&self, list: &FamilyList) {
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        if families.lists.insert(list.hash) {
+            for (name, metadata) in &list.families {
+                families.by_name.entry(name.clone()).or_default().insert(metadata.clone());
+            }
+        }
+    }
+
+    /// What is known of families, by name.
+    pub(crate) fn families(&self) -> BTreeMap<String, BTreeSet<Metadata>> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner).by_name.clone()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A log's families with a hash of them all.
+#[derive(Default)]
+pub(crate) struct FamilyList {
+    hash: u128,
+    families: Vec<(String, Metadata)>,
+}
+
+impl FamilyList {
+    pub(crate) fn of(dictionary: &Dictionary) -> Self {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        let mut families = Vec::with_capacity(dictionary.families.len());
+        for family in &dictionary.families {
+            let metadata = &family.metadata;
+            for text in [&family.name, metadata.kind.as_str(), &metadata.unit, &metadata.help] {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+            families.push((family.name.clone(), metadata.clone()));
+        }
+        Self { hash: hasher.digest128(), families }
+    }
+}
+
+impl Block {
+    /// Whether `series` only adds to what the block has; if so, the block takes it over.
+    pub(crate) fn extend(&self, head: &Head, series: &TargetSeries) -> bool {
+        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&content.series, series) {
+            return true;
+        }
+        let grown = content.series.len() <= series.len()
+            && content.series.iter().zip(series.iter()).all(|(old, new)| Arc::ptr_eq(old, new));
+        if grown {
+            let added = series_len(series) - series_len(&content.series);
+            head.series.fetch_add(added as u64, Ordering::Relaxed);
+            content.series = Arc::clone(series);
+        }
+        grown
+    }
+
+    /// The block's series.
+    pub(crate) fn series(&self) -> TargetSeries {
+        Arc::clone(&self.content.read().unwrap_or_else(PoisonError::into_inner).series)
+    }
+
+    /// Rows that a view of `version` sees in the range, both ends included.
+    pub(crate) fn rows(&self, version: u64, start: i64, end: i64) -> Vec<Arc<Row>> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        let seen = |row: &&Arc<Row>| row.version <= version && (start..=end).contains(&row.at_ms);
+        content.rows.iter().filter(seen).cloned().collect()
+    }
+}
+
+impl SeriesGroup {
+    pub(crate) fn new(start: usize, series: Vec<Labels>) -> Self {
+        Self { start, series, index: OnceLock::new() }
+    }
+
+    /// Indices (of the target) of the series that all of `matchers` accept.
+    pub(crate) fn select(&self, matchers: &[Matcher], out: &mut Vec<usize>) {
+        let index = self.index.get_or_init(|| GroupIndex::of(&self.series));
+        if matchers.iter().any(|matcher| index.refuses(matcher)) {
+            return;
+        }
+        let rest: Vec<&Matcher> = matchers.iter().filter(|matcher| !index.settles(matcher)).collect();
+        let metric = rest.iter().find(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal);
+        let by_metric = match metric {
+            Some(metric) => index.with_metric(&self.series, metric.value()),
+            None => &index.by_metric,
+        };
+        let passes = |labels: &Labels| rest.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")));
+        out.extend(
+            by_metric
+                .iter()
+                .map(|&position| position as usize)
+                .filter(|&position| passes(&self.series[position]))
+                .map(|position| self.start + position),
+        );
+    }
+}
+
+impl GroupIndex {
+    fn of(series: &[Labels]) -> Self {
+        let mut constants: Vec<(String, String)> = match series.first() {
+            Some(first) => first.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            None => Vec::new(),
+        };
+        for labels in series {
+            constants.retain(|(name, value)| labels.get(name) == Some(value));
+        }
+        let mut by_metric: Vec<u32> = (0..series.len() as u32).collect();
+        by_metric.sort_by_key(|&position| metric_of(&series[position as usize]));
+        Self { constants, by_metric }
+    }
+
+    fn refuses(&self, matcher: &Matcher) -> bool {
+        self.constant(matcher).is_some_and(|value| !matcher.matches(value))
+    }
+
+    fn settles(&self, matcher: &Matcher) -> bool {
+        self.constant(matcher).is_some()
+    }
+
+    fn constant(&self, matcher: &Matcher) -> Option<&str> {
+        self.constants.iter().find(|(name, _)| name == matcher.name()).map(|(_, value)| value.as_str())
+    }
+
+    fn with_metric(&self, series: &[Labels], metric: &str) -> &[u32] {
+        let from = self.by_metric.partition_point(|&position| metric_of(&series[position as usize]) < metric);
+        let rest = &self.by_metric[from..];
+        &rest[..rest.partition_point(|&position| metric_of(&series[position as usize]) == metric)]
+    }
+}
+
+fn metric_of(labels: &Labels) -> &str {
+    labels.metric_name().unwrap_or("")
+}
+
+pub(crate) fn series_len(series: &TargetSeries) -> usize {
+    series.last().map_or(0, |group| group.start + group.series.len())
+}
+
+/// The labels of series `index` of a target.
+pub(crate) fn labels_of(series: &TargetSeries, index: usize) -> Option<&Labels> {
+    let group = series.partition_point(|group| group.start <= index).checked_sub(1)?;
+    series[group].series.get(index - series[group].start)
+}
+
+/// The dictionary of a log's current segment, shared between its batches.
+#[derive(Default)]
+pub(crate) struct LogDictionary {
+    pub(crate) targets: Vec<TargetSeries>,
+    pub(crate) families: Arc<FamilyList>,
+}
+
+/// So many groups of one target are put together again.
+const GROUPS_MAX: usize = 32;
+
+impl LogDictionary {
+    /// Takes over what has changed. What stays the same stays the same memory, so that blocks go on.
+    pub(crate) fn update(&mut self, dictionary: &Dictionary) {
+        self.targets.truncate(dictionary.targets.len());
+        self.targets.resize_with(dictionary.targets.len(), TargetSeries::default);
+        for (old, new) in self.targets.iter_mut().zip(&dictionary.targets) {
+            let known = series_len(old).min(new.series.len());
+            let same = old
+                .iter()
+                .flat_map(|group| &group.series)
+                .zip(&new.series)
+                .all(|(old, new)| *old == new.labels);
+            let mut groups = if same && old.len() < GROUPS_MAX { old.to_vec() } else { Vec::new() };
+            let start = if groups.is_empty() { 0 } else { known };
+            if start < new.series.len() {
+                let added = new.series[start..].iter().map(|series| series.labels.clone()).collect();
+                groups.push(Arc::new(SeriesGroup::new(start, added)));
+            }
+            if groups.len() != old.len() || groups.is_empty() || !Arc::ptr_eq(&groups[0], &old[0]) {
+                *old = Arc::new(groups);
+            }
+        }
+        self.families = Arc::new(FamilyList::of(dictionary));
+    }
+}

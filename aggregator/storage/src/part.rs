@@ -1,0 +1,394 @@
+//! Reads one part.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use roaring::RoaringBitmap;
+use rocksdb::{Direction, IteratorMode};
+use vedette_chunk::{decode_times, decode_values};
+use vedette_model::{Labels, Matcher, Metadata, MetricKind};
+
+use crate::bytes::{BytesError, Reader, open};
+use crate::db::{Db, PARTS};
+use crate::keys::{Kind, PartId, label_pair};
+use crate::part_writer::{COLUMNS_GROUP, LABELS_GROUP, TIMES_GROUP, decode_postings};
+use crate::record::PartRecord;
+use crate::samples::Run;
+
+/// No column has more samples: a day of one every millisecond.
+const COLUMN_SAMPLES_MAX: usize = 86_400_000;
+/// Decoded columns of times that one reader keeps.
+const TIMES_KEPT_MAX: usize = 4096;
+
+/// Why a part could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("{0}")]
+    Disk(#[from] rocksdb::Error),
+    #[error("part {number} of day {day}: {source}")]
+    Bytes { day: u32, number: u64, source: BytesError },
+}
+
+/// Parts that nothing refers to any more, and whose files can go.
+pub(crate) type Garbage = Arc<Mutex<Vec<PartId>>>;
+
+/// A part that can be read. When it is replaced, its files stay until the last view has let go of it.
+pub(crate) struct Part {
+    pub(crate) record: PartRecord,
+    db: Arc<Db>,
+    retired: AtomicBool,
+    garbage: Garbage,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if *self.retired.get_mut() {
+            self.garbage.lock().unwrap_or_else(PoisonError::into_inner).push(self.record.id);
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn new(record: PartRecord, db: Arc<Db>, garbage: Garbage) -> Self {
+        Self { record, db, retired: AtomicBool::new(false), garbage }
+    }
+
+    /// Its record is gone: its files go with the last reference.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn overlaps(&self, start: i64, end: i64) -> bool {
+        self.record.range.from.as_millis() <= end && self.record.range.through.as_millis() >= start
+    }
+
+    pub(crate) fn is_within(&self, start: i64, end: i64) -> bool {
+        start <= self.record.range.from.as_millis() && self.record.range.through.as_millis() <= end
+    }
+
+    /// Ordinals, in the order of their labels, of the series that all `matchers` accept.
+    pub(crate) fn matching(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, ReadError> {
+        let mut found: Option<RoaringBitmap> = None;
+        let mut excluded = RoaringBitmap::new();
+        // What cuts down most comes first; nothing left ends it.
+        let mut ordered: Vec<&Matcher> = matchers.iter().collect();
+        ordered.sort_by_key(|matcher| (matcher.matches_absent(), matcher.listed_values().is_none()));
+        for matcher in ordered {
+            if matcher.matches_absent() {
+                excluded |= self.with_value(matcher.name(), |value| !matcher.matches(value))?;
+                continue;
+            }
+            let with = match matcher.listed_values().filter(|_| !matcher.is_negative()) {
+                Some(values) => {
+                    let mut with = RoaringBitmap::new();
+                    for value in values {
+                        with |= self.postings(matcher.name(), value)?;
+                    }
+                    with
+                }
+                None => self.with_value(matcher.name(), |value| matcher.matches(value))?,
+            };
+            found = Some(match found {
+                Some(found) => found & with,
+                None => with,
+            });
+            if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
+                return Ok(RoaringBitmap::new());
+            }
+        }
+        let all = || (0..self.record.series).collect();
+        Ok(found.unwrap_or_else(all) - excluded)
+    }
+
+    fn with_value(&self, name: &str, mut accept: impl FnMut(&str) -> bool) -> Result<RoaringBitmap, ReadError> {
+        let mut found = RoaringBitmap::new();
+        self.for_values(name, |value, postings| {
+            if accept(value) {
+                found |= postings()?;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn postings(&self, name: &str, value: &str) -> Result<RoaringBitmap, ReadError> {
+        let mut pair = Vec::new();
+        label_pair(name, value, &mut pair);
+        match self.get(&self.record.id.text(Kind::Postings, &pair))? {
+            Some(bytes) => self.decode_postings(&bytes),
+            None => Ok(RoaringBitmap::new()),
+        }
+    }
+
+    fn decode_postings(&self, bytes: &[u8]) -> Result<RoaringBitmap, ReadError> {
+        decode_postings(bytes).ok_or_else(|| self.damaged("postings", "can not be read"))
+    }
+
+    /// Every value of a label, in order, with its postings.
+    pub(crate) fn for_values(
+        &self,
+        name: &str,
+        mut visit: impl FnMut(&str, &dyn Fn() -> Result<RoaringBitmap, ReadError>) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut pair = Vec::new();
+        label_pair(name, "", &mut pair);
+        let prefix = self.record.id.text(Kind::Postings, &pair);
+        self.scan(&prefix, |rest, bytes| {
+            let value = std::str::from_utf8(rest).map_err(|error| self.damaged("a label's value", error))?;
+            visit(value, &|| self.decode_postings(bytes))
+        })
+    }
+
+    /// Every label name, in the order of keys, with whether `accept`ed ordinals have it.
+    pub(crate) fn label_names(&self, matching: Option<&RoaringBitmap>, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+        let prefix = self.record.id.text(Kind::Postings, &[]);
+        self.scan(&prefix, |rest, bytes| {
+            let mut reader = Reader::new(rest, "a label's name");
+            let name = reader.text().map_err(|source| self.bytes_error(source))?;
+            if out.contains(name) {
+                return Ok(());
+            }
+            let here = match matching {
+                Some(matching) => !matching.is_disjoint(&self.decode_postings(bytes)?),
+                None => true,
+            };
+            if here {
+                out.insert(name.to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds what the part knows of families.
+    pub(crate) fn metadata(
+        &self,
+        metric: Option<&str>,
+        out: &mut BTreeMap<String, BTreeSet<Metadata>>,
+    ) -> Result<(), ReadError> {
+        let prefix = self.record.id.text(Kind::Metadata, metric.unwrap_or("").as_bytes());
+        self.scan(&prefix, |rest, bytes| {
+            let name = match metric {
+                Some(_) if !rest.is_empty() => return Ok(()),
+                Some(metric) => metric,
+                None => std::str::from_utf8(rest).map_err(|error| self.damaged("a family's name", error))?,
+            };
+            let known = decode_metadata(bytes).map_err(|source| self.bytes_error(source))?;
+            out.entry(name.to_owned()).or_default().extend(known);
+            Ok(())
+        })
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let Some(parts) = self.db.cf_handle(PARTS) else { return Ok(()) };
+        for entry in self.db.iterator_cf(&parts, IteratorMode::From(prefix, Direction::Forward)) {
+            let (key, value) = entry?;
+            match key.strip_prefix(prefix) {
+                Some(rest) => visit(rest, &value)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(parts) = self.db.cf_handle(PARTS) else { return Ok(None) };
+        Ok(self.db.get_cf(&parts, key)?)
+    }
+
+    fn opened(&self, kind: Kind, group: u32, what: &'static str) -> Result<Vec<u8>, ReadError> {
+        let bytes = self.get(&self.record.id.group(kind, group))?;
+        let bytes = bytes.ok_or_else(|| self.damaged(what, format_args!("group {group} is missing")))?;
+        open(&bytes, what).map_err(|source| self.bytes_error(source))
+    }
+
+    fn damaged(&self, what: &'static str, reason: impl ToString) -> ReadError {
+        self.bytes_error(BytesError::damaged(what, reason))
+    }
+
+    fn bytes_error(&self, source: BytesError) -> ReadError {
+        let id = self.record.id;
+        ReadError::Bytes { day: id.partition.0, number: id.number, source }
+    }
+}
+
+fn decode_metadata(bytes: &[u8]) -> Result<Vec<Metadata>, BytesError> {
+    const WHAT: &str = "a family's metadata";
+    let plain = open(bytes, WHAT)?;
+    let mut reader = Reader::new(&plain, WHAT);
+    let count = reader.elements()?;
+    (0..count)
+        .map(|_| {
+            let kind = MetricKind::from_word(reader.text()?).unwrap_or_default();
+            Ok(Metadata { kind, unit: reader.text()?.to_owned(), help: reader.text()?.to_owned() })
+        })
+        .collect()
+}
+
+/// Reads series of a part, best in rising order; keeps what neighbours share.
+pub(crate) struct PartReader {
+    pub(crate) part: Arc<Part>,
+    labels: Option<(u32, Vec<Labels>)>,
+    columns: Option<(u32, Vec<u8>, Vec<usize>)>,
+    times_group: Option<(u32, Vec<Vec<u8>>)>,
+    times: HashMap<u32, Arc<Vec<i64>>>,
+}
+
+impl PartReader {
+    pub(crate) fn new(part: Arc<Part>) -> Self {
+        Self { part, labels: None, columns: None, times_group: None, times: HashMap::new() }
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&mut self, ordinal: u32) -> Result<Labels, ReadError> {
+        let group = ordinal / LABELS_GROUP;
+        if self.labels.as_ref().is_none_or(|(kept, _)| *kept != group) {
+            self.labels = Some((group, self.read_labels(group)?));
+        }
+        let labels = self.labels.as_ref().and_then(|(_, labels)| labels.get((ordinal % LABELS_GROUP) as usize));
+        labels.cloned().ok_or_else(|| self.part.damaged("labels", format_args!("series {ordinal} is missing")))
+    }
+
+    fn read_labels(&self, group: u32) -> Result<Vec<Labels>, ReadError> {
+        let plain = self.part.opened(Kind::Labels, group, "labels")?;
+        let mut reader = Reader::new(&plain, "labels");
+        let mut all = Vec::new();
+        while !reader.rest().is_empty() {
+            let text = reader.text().map_err(|source| self.part.bytes_error(source))?;
+            let labels = Labels::from_canonical(text);
+            all.push(labels.ok_or_else(|| self.part.damaged("labels", "not canonical"))?);
+        }
+        Ok(all)
+    }
+
+    /// Appends the series' runs in the range, both ends included; empty ones are left out.
+    pub(crate) fn runs(&mut self, ordinal: u32, start: i64, end: i64, out: &mut Vec<Run>) -> Result<(), ReadError> {
+        for column in self.columns(ordinal)? {
+            if column.last < start || column.first > end {
+                continue;
+            }
+            let times = self.times(column.times)?;
+            let mut values = Vec::new();
+            let bytes = self.column_bytes(&column);
+            decode_values(bytes, COLUMN_SAMPLES_MAX.min(times.len()), &mut values)
+                .map_err(|error| self.part.damaged("a column of values", error))?;
+            if values.len() != times.len() {
+                return Err(self.part.damaged("a column of values", "not as long as its times"));
+            }
+            let log = self.part.record.logs.get(column.log as usize).map(|batches| batches.log);
+            if log.is_none() {
+                return Err(self.part.damaged("a column", "names no log"));
+            }
+            let mut run = Run { log, at_ms: times.to_vec(), values };
+            run.cut(start, end);
+            if !run.is_empty() {
+                out.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the series has a sample in the range.
+    pub(crate) fn has_sample(&mut self, ordinal: u32, start: i64, end: i64) -> Result<bool, ReadError> {
+        for column in self.columns(ordinal)? {
+            let inside = |at: i64| (start..=end).contains(&at);
+            if inside(column.first) || inside(column.last) {
+                return Ok(true);
+            }
+            if column.first < start && column.last > end {
+                let times = self.times(column.times)?;
+                if times.get(times.partition_point(|at| *at < start)).is_some_and(|at| *at <= end) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
+        let group = ordinal / COLUMNS_GROUP;
+        if self.columns.as_ref().is_none_or(|(kept, ..)| *kept != group) {
+            let plain = self.part.opened(Kind::Columns, group, "columns")?;
+            let starts = series_starts(&plain).map_err(|source| self.part.bytes_error(source))?;
+            self.columns = Some((group, plain, starts));
+        }
+        let Some((_, plain, starts)) = &self.columns else { return Ok(Vec::new()) };
+        let Some(&start) = starts.get((ordinal % COLUMNS_GROUP) as usize) else {
+            return Err(self.part.damaged("columns", format_args!("series {ordinal} is missing")));
+        };
+        read_columns(plain, start).map_err(|source| self.part.bytes_error(source))
+    }
+
+    fn column_bytes(&self, column: &Column) -> &[u8] {
+        let plain = self.columns.as_ref().map_or(&[][..], |(_, plain, _)| plain);
+        plain.get(column.values.clone()).unwrap_or_default()
+    }
+
+    fn times(&mut self, place: u32) -> Result<Arc<Vec<i64>>, ReadError> {
+        if let Some(times) = self.times.get(&place) {
+            return Ok(Arc::clone(times));
+        }
+        let group = place / TIMES_GROUP;
+        if self.times_group.as_ref().is_none_or(|(kept, _)| *kept != group) {
+            let plain = self.part.opened(Kind::Times, group, "times")?;
+            let mut reader = Reader::new(&plain, "times");
+            let mut columns = Vec::new();
+            while !reader.rest().is_empty() {
+                columns.push(reader.prefixed().map_err(|source| self.part.bytes_error(source))?.to_vec());
+            }
+            self.times_group = Some((group, columns));
+        }
+        let column = self.times_group.as_ref().and_then(|(_, columns)| columns.get((place % TIMES_GROUP) as usize));
+        let column = column.ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))?;
+        let mut times = Vec::new();
+        decode_times(column, COLUMN_SAMPLES_MAX, &mut times)
+            .map_err(|error| self.part.damaged("a column of times", error))?;
+        if self.times.len() >= TIMES_KEPT_MAX {
+            self.times.clear();
+        }
+        let times = Arc::new(times);
+        self.times.insert(place, Arc::clone(&times));
+        Ok(times)
+    }
+}
+
+struct Column {
+    log: u32,
+    times: u32,
+    first: i64,
+    last: i64,
+    values: std::ops::Range<usize>,
+}
+
+fn series_starts(plain: &[u8]) -> Result<Vec<usize>, BytesError> {
+    let mut reader = Reader::new(plain, "columns");
+    let mut starts = Vec::new();
+    while !reader.rest().is_empty() {
+        starts.push(plain.len() - reader.rest().len());
+        let count = reader.elements()?;
+        for _ in 0..count {
+            read_column(&mut reader, plain.len())?;
+        }
+    }
+    Ok(starts)
+}
+
+fn read_columns(plain: &[u8], start: usize) -> Result<Vec<Column>, BytesError> {
+    let mut reader = Reader::new(plain.get(start..).unwrap_or_default(), "columns");
+    let count = reader.elements()?;
+    (0..count).map(|_| read_column(&mut reader, plain.len())).collect()
+}
+
+fn read_column(reader: &mut Reader<'_>, plain_len: usize) -> Result<Column, BytesError> {
+    let log = reader.count(u32::MAX as usize)? as u32;
+    let times = reader.count(u32::MAX as usize)? as u32;
+    let first = reader.signed()?;
+    let last = first.wrapping_add(reader.unsigned()? as i64);
+    let values = reader.prefixed()?;
+    let end = plain_len - reader.rest().len();
+    Ok(Column { log, times, first, last, values: end - values.len()..end })
+}
