@@ -2,6 +2,7 @@ use vedette_model::{SeriesSource, Timestamp};
 
 use crate::ast::Expr;
 use crate::error::QueryError;
+use crate::eval::{Run, run};
 use crate::value::QueryResult;
 
 /// Which parts of the language the parser takes: Prometheus' feature flags, all off by default.
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub subquery_step_ms: i64,
     /// `promql-delayed-name-removal`: metric names are dropped at the end, not by each function.
     pub delayed_name_removal: bool,
+    /// `type-and-unit-labels`: whether a metric counts is read from its label `__type__`, not from its name.
+    pub type_and_unit_labels: bool,
 }
 
 /// Prometheus' defaults.
@@ -48,6 +51,7 @@ impl Default for EngineOptions {
             samples_max: 50_000_000,
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
+            type_and_unit_labels: false,
         }
     }
 }
@@ -90,24 +94,28 @@ impl Engine {
     /// The value of `expr` at one time.
     pub fn instant(
         &self,
-        _source: &dyn SeriesSource,
-        _expr: &Expr,
-        _at: Timestamp,
-        _options: &QueryOptions<'_>,
+        source: &dyn SeriesSource,
+        expr: &Expr,
+        at: Timestamp,
+        options: &QueryOptions<'_>,
     ) -> Result<QueryResult, QueryError> {
-        unimplemented!()
+        let at_ms = at.as_millis();
+        let (engine, options) = (&self.options, *options);
+        run(Run { source, engine, options, start_ms: at_ms, end_ms: at_ms, step_ms: None }, expr)
     }
 
     /// The values of `expr` at `start`, `start + step`, … up to `end`.
     pub fn range(
         &self,
-        _source: &dyn SeriesSource,
-        _expr: &Expr,
-        _start: Timestamp,
-        _end: Timestamp,
-        _step_ms: i64,
-        _options: &QueryOptions<'_>,
+        source: &dyn SeriesSource,
+        expr: &Expr,
+        start: Timestamp,
+        end: Timestamp,
+        step_ms: i64,
+        options: &QueryOptions<'_>,
     ) -> Result<QueryResult, QueryError> {
-        unimplemented!()
+        let (start_ms, end_ms) = (start.as_millis(), end.as_millis());
+        let (engine, options) = (&self.options, *options);
+        run(Run { source, engine, options, start_ms, end_ms, step_ms: Some(step_ms) }, expr)
     }
 }

@@ -16,6 +16,12 @@ pub enum QueryError {
     /// The expression can not be evaluated over this data: Prometheus' error type `execution`.
     #[error("{0}")]
     Execution(String),
+    /// The expression can not be evaluated at all, whatever the data: `bad_data`.
+    #[error("{0}")]
+    Invalid(String),
+    /// A part of the language that is not built yet: `execution`.
+    #[error("{0} is not supported")]
+    Unsupported(String),
     /// The query holds more samples at once than it may: also `execution`.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,

@@ -11,6 +11,7 @@
 mod ast;
 mod engine;
 mod error;
+mod eval;
 mod syntax;
 mod value;
 

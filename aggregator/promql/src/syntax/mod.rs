@@ -9,4 +9,4 @@ pub(crate) mod printer;
 mod token;
 mod unquote;
 
-pub(crate) use parser::Parser;
+pub(crate) use parser::{Parser, parse_number};

@@ -1,0 +1,289 @@
+//! Aggregations that give one series a group: columns are added up as they come.
+
+use vedette_model::{Labels, LabelsBuilder};
+
+use crate::ast::{Aggregation, Grouping};
+use crate::error::QueryError;
+use crate::eval::column::{ABSENT, SeriesHead, is_present};
+use crate::eval::context::{Context, Held};
+use crate::eval::function::quantile;
+use crate::eval::kahan::{self, Mean};
+use crate::eval::operator::{Computed, Operator};
+use crate::eval::signature::{KeyIndex, KeyLabels};
+
+/// The running state of one group, a value a step.
+enum Accumulator {
+    Sum { sum: Vec<f64>, compensation: Vec<f64> },
+    Avg(Vec<Option<Mean>>),
+    Min(Vec<f64>),
+    Max(Vec<f64>),
+    Count(Vec<f64>),
+    Group(Vec<f64>),
+    Variance { count: Vec<f64>, mean: Vec<f64>, squares: Vec<f64>, root: bool },
+    Quantile(Vec<Vec<f64>>),
+}
+
+impl Accumulator {
+    fn new(op: Aggregation, count: usize) -> Self {
+        let absent = || vec![ABSENT; count];
+        let zeros = || vec![0.0; count];
+        match op {
+            Aggregation::Avg => Self::Avg(vec![None; count]),
+            Aggregation::Min => Self::Min(absent()),
+            Aggregation::Max => Self::Max(absent()),
+            Aggregation::Count => Self::Count(absent()),
+            Aggregation::Group => Self::Group(absent()),
+            Aggregation::Stddev | Aggregation::Stdvar => Self::Variance {
+                count: zeros(),
+                mean: zeros(),
+                squares: zeros(),
+                root: op == Aggregation::Stddev,
+            },
+            Aggregation::Quantile => Self::Quantile(vec![Vec::new(); count]),
+            _ => Self::Sum { sum: absent(), compensation: zeros() },
+        }
+    }
+
+    /// How many samples' worth of memory it takes for one step.
+    const fn width(op: Aggregation) -> usize {
+        match op {
+            Aggregation::Min | Aggregation::Max | Aggregation::Count | Aggregation::Group => 1,
+            Aggregation::Sum => 2,
+            _ => 4,
+        }
+    }
+
+    fn add(&mut self, column: &[f64]) {
+        match self {
+            Self::Sum { sum, compensation } => {
+                for ((value, sum), compensation) in column.iter().zip(sum).zip(compensation) {
+                    if !is_present(*value) {
+                        continue;
+                    }
+                    if is_present(*sum) {
+                        kahan::add(*value, sum, compensation);
+                    } else {
+                        *sum = *value;
+                    }
+                }
+            }
+            Self::Avg(means) => each(column, means, |value, mean| match mean {
+                Some(mean) => mean.add(value),
+                None => *mean = Some(Mean::new(value)),
+            }),
+            Self::Min(best) => each(column, best, |value, best| {
+                if !is_present(*best) || *best > value || best.is_nan() {
+                    *best = value;
+                }
+            }),
+            Self::Max(best) => each(column, best, |value, best| {
+                if !is_present(*best) || *best < value || best.is_nan() {
+                    *best = value;
+                }
+            }),
+            Self::Count(counts) => each(column, counts, |_, count| {
+                *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
+            }),
+            Self::Group(seen) => each(column, seen, |_, seen| *seen = 1.0),
+            Self::Variance { count, mean, squares, .. } => {
+                for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+                    add_square(*value, &mut count[step], &mut mean[step], &mut squares[step]);
+                }
+            }
+            Self::Quantile(values) => each(column, values, |value, values| values.push(value)),
+        }
+    }
+
+    /// The group's column. `parameter`: the wanted quantile, one a step.
+    fn finish(self, parameter: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Sum { mut sum, compensation } => {
+                for (sum, compensation) in sum.iter_mut().zip(compensation) {
+                    if is_present(*sum) {
+                        *sum += compensation;
+                    }
+                }
+                sum
+            }
+            Self::Avg(means) => {
+                means.into_iter().map(|mean| mean.map_or(ABSENT, |mean| mean.finish())).collect()
+            }
+            Self::Min(column) | Self::Max(column) | Self::Count(column) | Self::Group(column) => column,
+            Self::Variance { count, squares, root, .. } => squares
+                .into_iter()
+                .zip(count)
+                .map(|(squares, count)| match (count == 0.0, root) {
+                    (true, _) => ABSENT,
+                    (false, true) => (squares / count).sqrt(),
+                    (false, false) => squares / count,
+                })
+                .collect(),
+            Self::Quantile(values) => values
+                .into_iter()
+                .enumerate()
+                .map(|(step, mut values)| match values.is_empty() {
+                    true => ABSENT,
+                    false => quantile(parameter[step], &mut values),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Calls `add` at each step that has a value.
+fn each<T>(column: &[f64], state: &mut [T], mut add: impl FnMut(f64, &mut T)) {
+    for (value, state) in column.iter().zip(state) {
+        if is_present(*value) {
+            add(*value, state);
+        }
+    }
+}
+
+/// Welford's method, with Prometheus' rule that the first value must be finite.
+fn add_square(value: f64, count: &mut f64, mean: &mut f64, squares: &mut f64) {
+    if *count == 0.0 {
+        (*count, *mean) = (1.0, value);
+        *squares = if value.is_finite() { 0.0 } else { f64::NAN };
+        return;
+    }
+    *count += 1.0;
+    let delta = value - *mean;
+    *mean += delta / *count;
+    *squares += delta * (value - *mean);
+}
+
+/// `sum by(job) (x)` and the like.
+pub(crate) struct AggregateOperator<'a> {
+    context: &'a Context<'a>,
+    inner: Box<dyn Operator + 'a>,
+    op: Aggregation,
+    keys: KeyIndex,
+    /// `quantile`'s parameter, one a step.
+    parameter: Vec<f64>,
+    done: Option<(Computed, Held<'a>)>,
+}
+
+impl<'a> AggregateOperator<'a> {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        inner: Box<dyn Operator + 'a>,
+        op: Aggregation,
+        grouping: &Grouping,
+        parameter: Vec<f64>,
+    ) -> Self {
+        let keys = KeyIndex::new(KeyLabels::of_grouping(grouping));
+        Self { context, inner, op, keys, parameter, done: None }
+    }
+
+    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
+        let mut held = self.context.hold(0)?;
+        let mut groups: Vec<(SeriesHead, Accumulator)> = Vec::new();
+        let mut column = Vec::new();
+        while let Some(head) = self.inner.next_into(&mut column)? {
+            let number = self.keys.number(&head.labels);
+            if number == groups.len() {
+                held.grow(column.len() * Accumulator::width(self.op))?;
+                let labels = self.keys.project(&head.labels);
+                let accumulator = Accumulator::new(self.op, column.len());
+                groups.push((SeriesHead { labels, drop_name: false }, accumulator));
+            }
+            if self.op == Aggregation::Quantile {
+                held.grow(column.len())?;
+            }
+            let (group, accumulator) = &mut groups[number];
+            group.drop_name |= head.drop_name;
+            accumulator.add(&column);
+        }
+        let parameter = &self.parameter;
+        let columns =
+            groups.into_iter().map(|(head, accumulator)| (head, accumulator.finish(parameter))).collect();
+        Ok((Computed::new(columns), held))
+    }
+}
+
+impl Operator for AggregateOperator<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        let (computed, _) = match &mut self.done {
+            Some(done) => done,
+            None => {
+                let done = self.consume()?;
+                self.done.insert(done)
+            }
+        };
+        Ok(computed.next_into(column))
+    }
+}
+
+/// `count_values("label", x)`: one series a value.
+pub(crate) struct CountValuesOperator<'a> {
+    context: &'a Context<'a>,
+    inner: Box<dyn Operator + 'a>,
+    label: &'a str,
+    keys: KeyIndex,
+    done: Option<(Computed, Held<'a>)>,
+}
+
+impl<'a> CountValuesOperator<'a> {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        inner: Box<dyn Operator + 'a>,
+        label: &'a str,
+        grouping: &Grouping,
+    ) -> Self {
+        let grouping = match grouping {
+            Grouping::By(labels) => Grouping::By(labels.iter().cloned().chain([label.to_owned()]).collect()),
+            Grouping::Without(labels) => Grouping::Without(labels.clone()),
+        };
+        let keys = KeyIndex::new(KeyLabels::of_grouping(&grouping));
+        Self { context, inner, label, keys, done: None }
+    }
+
+    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
+        let mut held = self.context.hold(0)?;
+        let mut groups: Vec<(SeriesHead, Vec<f64>)> = Vec::new();
+        let mut column = Vec::new();
+        while let Some(head) = self.inner.next_into(&mut column)? {
+            let mut builder = head.labels.to_builder();
+            // Neighbouring steps often have the same value, so the last one's group is remembered.
+            let mut last: Option<(u64, usize)> = None;
+            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+                let number = match last {
+                    Some((bits, number)) if bits == value.to_bits() => number,
+                    _ => {
+                        let labels = self.with_value(&mut builder, *value);
+                        let number = self.keys.number(&labels);
+                        if number == groups.len() {
+                            held.grow(column.len())?;
+                            let labels = self.keys.project(&labels);
+                            let head = SeriesHead { labels, drop_name: false };
+                            groups.push((head, vec![ABSENT; column.len()]));
+                        }
+                        number
+                    }
+                };
+                last = Some((value.to_bits(), number));
+                let count = &mut groups[number].1[step];
+                *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
+            }
+        }
+        Ok((Computed::new(groups), held))
+    }
+
+    fn with_value(&self, builder: &mut LabelsBuilder, value: f64) -> Labels {
+        builder.set(self.label, &vedette_model::number::format_plain(value));
+        builder.finish()
+    }
+}
+
+impl Operator for CountValuesOperator<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        let (computed, _) = match &mut self.done {
+            Some(done) => done,
+            None => {
+                let done = self.consume()?;
+                self.done.insert(done)
+            }
+        };
+        Ok(computed.next_into(column))
+    }
+}

@@ -1,0 +1,116 @@
+//! Where several series have the same labels.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use rustc_hash::FxBuildHasher;
+use vedette_model::Labels;
+
+use crate::error::QueryError;
+use crate::eval::column::{SeriesHead, StepSet, is_present};
+use crate::eval::context::{Context, Held};
+use crate::eval::operator::{Computed, Operator};
+
+pub(crate) fn same_labelset() -> QueryError {
+    QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned())
+}
+
+/// Passes series on and refuses two with the same labels at the same step. Keeps a bit a sample.
+pub(crate) struct Distinct<'a> {
+    inner: Box<dyn Operator + 'a>,
+    seen: HashMap<Labels, StepSet, FxBuildHasher>,
+}
+
+impl<'a> Distinct<'a> {
+    pub(crate) fn new(inner: Box<dyn Operator + 'a>) -> Self {
+        Self { inner, seen: HashMap::default() }
+    }
+}
+
+impl Operator for Distinct<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        let Some(head) = self.inner.next_into(column)? else { return Ok(None) };
+        let seen = self.seen.entry(head.labels.clone()).or_insert_with(|| StepSet::new(column.len()));
+        if seen.insert_present(column) { Ok(Some(head)) } else { Err(same_labelset()) }
+    }
+}
+
+/// Columns by labels, in the order of their first appearance.
+pub(crate) struct Merged<'a> {
+    series: Vec<(SeriesHead, Vec<f64>)>,
+    index: HashMap<Labels, usize, FxBuildHasher>,
+    held: Held<'a>,
+}
+
+impl<'a> Merged<'a> {
+    pub(crate) fn new(context: &'a Context<'a>) -> Result<Self, QueryError> {
+        Ok(Self { series: Vec::new(), index: HashMap::default(), held: context.hold(0)? })
+    }
+
+    /// Everything that `operator` gives.
+    pub(crate) fn collect(context: &'a Context<'a>, operator: &mut dyn Operator) -> Result<Self, QueryError> {
+        let mut merged = Self::new(context)?;
+        let mut column = Vec::new();
+        while let Some(head) = operator.next_into(&mut column)? {
+            merged.add(head, &mut column)?;
+        }
+        Ok(merged)
+    }
+
+    /// Adds a series; takes the column's memory where its labels are new.
+    fn add(&mut self, head: SeriesHead, column: &mut Vec<f64>) -> Result<(), QueryError> {
+        match self.index.entry(head.labels.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(self.series.len());
+                self.held.grow(column.len())?;
+                self.series.push((head, std::mem::take(column)));
+            }
+            Entry::Occupied(entry) => {
+                let (_, known) = &mut self.series[*entry.get()];
+                for (known, value) in known.iter_mut().zip(column.iter()) {
+                    if is_present(*value) {
+                        if is_present(*known) {
+                            return Err(same_labelset());
+                        }
+                        *known = *value;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_series(self) -> Vec<(SeriesHead, Vec<f64>)> {
+        self.series
+    }
+}
+
+/// Merges series with the same labels before anything is passed on.
+pub(crate) struct Merging<'a> {
+    context: &'a Context<'a>,
+    state: MergingState<'a>,
+}
+
+enum MergingState<'a> {
+    Waiting(Box<dyn Operator + 'a>),
+    Giving(Computed),
+}
+
+impl<'a> Merging<'a> {
+    pub(crate) fn new(context: &'a Context<'a>, inner: Box<dyn Operator + 'a>) -> Self {
+        Self { context, state: MergingState::Waiting(inner) }
+    }
+}
+
+impl Operator for Merging<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        if let MergingState::Waiting(inner) = &mut self.state {
+            let merged = Merged::collect(self.context, inner.as_mut())?;
+            self.state = MergingState::Giving(Computed::new(merged.into_series()));
+        }
+        match &mut self.state {
+            MergingState::Giving(series) => Ok(series.next_into(column)),
+            MergingState::Waiting(_) => Ok(None),
+        }
+    }
+}

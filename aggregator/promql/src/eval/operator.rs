@@ -1,0 +1,79 @@
+//! The seam between operators.
+
+use crate::error::QueryError;
+use crate::eval::column::{SeriesHead, is_present};
+
+/// Gives series one after the other.
+///
+/// The same labels may come more than once, but then never with values at the same step.
+pub(crate) trait Operator {
+    /// Puts the next series' values in `column`, one a step; `None` at the end, when `column` means nothing.
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError>;
+}
+
+/// An operator and what is known of its series before the first.
+pub(crate) struct Node<'a> {
+    pub(crate) operator: Box<dyn Operator + 'a>,
+    /// No two series differ in the metric's name alone, so that it can be dropped without a collision.
+    pub(crate) unique_without_name: bool,
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn new(operator: impl Operator + 'a, unique_without_name: bool) -> Self {
+        Self { operator: Box::new(operator), unique_without_name }
+    }
+}
+
+/// No series.
+pub(crate) struct Empty;
+
+impl Operator for Empty {
+    fn next_into(&mut self, _column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        Ok(None)
+    }
+}
+
+/// Series that have been computed already.
+pub(crate) struct Computed {
+    series: std::vec::IntoIter<(SeriesHead, Vec<f64>)>,
+}
+
+impl Computed {
+    pub(crate) fn new(series: Vec<(SeriesHead, Vec<f64>)>) -> Self {
+        Self { series: series.into_iter() }
+    }
+
+    pub(crate) fn next_into(&mut self, column: &mut Vec<f64>) -> Option<SeriesHead> {
+        for (head, values) in self.series.by_ref() {
+            if values.iter().any(|value| is_present(*value)) {
+                *column = values;
+                return Some(head);
+            }
+        }
+        None
+    }
+}
+
+impl Operator for Computed {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        Ok(Computed::next_into(self, column))
+    }
+}
+
+/// What does not depend on the step: computed at one, and the same at all.
+pub(crate) struct Repeated<'a> {
+    pub(crate) inner: Box<dyn Operator + 'a>,
+    pub(crate) count: usize,
+}
+
+impl Operator for Repeated<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        let head = self.inner.next_into(column)?;
+        if let (Some(_), [value]) = (&head, column.as_slice()) {
+            let value = *value;
+            column.clear();
+            column.resize(self.count, value);
+        }
+        Ok(head)
+    }
+}

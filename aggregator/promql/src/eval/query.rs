@@ -1,0 +1,139 @@
+//! Running a whole query.
+
+use vedette_model::{Samples, SeriesSource, Timestamp};
+
+use crate::ast::{Expr, ExprKind, RangeMode, ValueType};
+use crate::engine::{EngineOptions, QueryOptions};
+use crate::error::QueryError;
+use crate::eval::builder::{Builder, unwrap, value_type};
+use crate::eval::column::{Grid, SeriesHead, is_present, without_metric};
+use crate::eval::context::Context;
+use crate::eval::extended::extend;
+use crate::eval::merge::Merged;
+use crate::eval::operator::Computed;
+use crate::value::{QueryResult, Series, Value, VectorSample};
+
+/// One query.
+pub(crate) struct Run<'a> {
+    pub(crate) source: &'a dyn SeriesSource,
+    pub(crate) engine: &'a EngineOptions,
+    pub(crate) options: QueryOptions<'a>,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// `None`: an instant query.
+    pub(crate) step_ms: Option<i64>,
+}
+
+/// Evaluates `expr`.
+pub(crate) fn run(run: Run<'_>, expr: &Expr) -> Result<QueryResult, QueryError> {
+    let times = (run.start_ms, run.end_ms, run.step_ms.unwrap_or(0));
+    let context = Context::new(run.source, run.engine, run.options, times);
+    context.check()?;
+    let value = match run.step_ms {
+        None => instant(&context, expr)?,
+        Some(step_ms) => range(&context, expr, step_ms)?,
+    };
+    let (warnings, infos) = context.take_annotations();
+    Ok(QueryResult { value, warnings, infos, statistics: context.statistics() })
+}
+
+fn instant<'a>(context: &'a Context<'a>, expr: &'a Expr) -> Result<Value, QueryError> {
+    let grid = Grid::at(context.start_ms);
+    let at = Timestamp::from_millis(context.start_ms);
+    let builder = Builder { context };
+    Ok(match value_type(expr) {
+        ValueType::String => match &unwrap(expr).kind {
+            ExprKind::String(text) => Value::String { at, value: text.clone() },
+            _ => return Err(QueryError::Invalid(format!("{expr} is no string"))),
+        },
+        ValueType::Scalar => {
+            let value = builder.scalar(expr, grid)?.first().copied().unwrap_or(f64::NAN);
+            Value::Scalar { at, value }
+        }
+        ValueType::Vector => {
+            let series = collect(context, expr, grid)?;
+            let samples = series.into_iter().filter_map(|(head, column)| {
+                let value = *column.first().filter(|value| is_present(**value))?;
+                Some(VectorSample { labels: head.labels, at, value })
+            });
+            Value::Vector(samples.collect())
+        }
+        ValueType::Matrix => Value::Matrix(matrix(context, expr, grid)?),
+    })
+}
+
+fn range<'a>(context: &'a Context<'a>, expr: &'a Expr, step_ms: i64) -> Result<Value, QueryError> {
+    let grid = Grid::between(context.start_ms, context.end_ms, step_ms);
+    let series = match value_type(expr) {
+        ValueType::Scalar => {
+            let values = Builder { context }.scalar(expr, grid)?;
+            let head = SeriesHead { labels: vedette_model::Labels::empty(), drop_name: false };
+            vec![(head, values)]
+        }
+        ValueType::Vector => collect(context, expr, grid)?,
+        other => {
+            let other = crate::syntax::printer::quote(other.documented());
+            return Err(QueryError::Invalid(format!(
+                "invalid expression type {other} for range query, must be Scalar or instant Vector"
+            )));
+        }
+    };
+    let mut matrix: Vec<_> = series
+        .into_iter()
+        .map(|(head, column)| Series { labels: head.labels, samples: to_samples(&column, grid) })
+        .filter(|series| !series.samples.is_empty())
+        .collect();
+    matrix.sort_by(|left, right| left.labels.cmp(&right.labels));
+    Ok(Value::Matrix(matrix))
+}
+
+fn to_samples(column: &[f64], grid: Grid) -> Samples {
+    let mut samples = Samples::default();
+    for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+        samples.push(Timestamp::from_millis(grid.time_ms(step)), *value);
+    }
+    samples
+}
+
+/// All series of a vector, each label set once, names dropped where that was put off.
+fn collect<'a>(
+    context: &'a Context<'a>,
+    expr: &'a Expr,
+    grid: Grid,
+) -> Result<Vec<(SeriesHead, Vec<f64>)>, QueryError> {
+    let mut node = Builder { context }.vector(expr, grid)?;
+    let mut series = Merged::collect(context, node.operator.as_mut())?.into_series();
+    if series.iter().any(|(head, _)| head.drop_name) && context.delays_names() {
+        for (head, _) in series.iter_mut().filter(|(head, _)| head.drop_name) {
+            head.labels = without_metric(&head.labels);
+        }
+        series = Merged::collect(context, &mut Computed::new(series))?.into_series();
+    }
+    Ok(series)
+}
+
+/// A range vector as it is, at a single time.
+fn matrix<'a>(context: &'a Context<'a>, expr: &'a Expr, grid: Grid) -> Result<Vec<Series>, QueryError> {
+    let mut range = Builder { context }.range_vector(expr, grid)?;
+    let end_ms = range.clock.last_ms();
+    let start_ms = end_ms.saturating_sub(range.range_ms);
+    let mut matrix = Vec::new();
+    let mut held = context.hold(0)?;
+    let mut samples = Samples::default();
+    while let Some(head) = range.stream.next_into(&mut samples)? {
+        let inside = if range.mode == RangeMode::Plain {
+            let from = samples.at_ms.partition_point(|at_ms| *at_ms <= start_ms);
+            let to = samples.at_ms.partition_point(|at_ms| *at_ms <= end_ms);
+            Samples { at_ms: samples.at_ms[from..to].to_vec(), values: samples.values[from..to].to_vec() }
+        } else {
+            extend(&samples, start_ms, end_ms, range.mode)
+        };
+        held.grow(inside.len())?;
+        if !inside.is_empty() {
+            let labels = if head.drop_name { without_metric(&head.labels) } else { head.labels };
+            matrix.push(Series { labels, samples: inside });
+        }
+    }
+    matrix.sort_by(|left, right| left.labels.cmp(&right.labels));
+    Ok(matrix)
+}

@@ -1,0 +1,89 @@
+//! `and`, `or`, `unless`: of the deciding side only presence is kept, a bit a step and key.
+
+use crate::ast::{BinaryOp, VectorMatching};
+use crate::error::QueryError;
+use crate::eval::column::{ABSENT, SeriesHead, StepSet, is_present};
+use crate::eval::operator::Operator;
+use crate::eval::signature::{KeyIndex, KeyLabels};
+
+/// A set operator. `or` gives its left side first, and learns from it what to leave out of the right.
+pub(crate) struct SetOperator<'a> {
+    left: Box<dyn Operator + 'a>,
+    right: Box<dyn Operator + 'a>,
+    op: BinaryOp,
+    keys: KeyIndex,
+    present: Vec<StepSet>,
+    steps: usize,
+    /// The deciding side is read.
+    decided: bool,
+}
+
+impl<'a> SetOperator<'a> {
+    pub(crate) fn new(
+        left: Box<dyn Operator + 'a>,
+        right: Box<dyn Operator + 'a>,
+        op: BinaryOp,
+        matching: &VectorMatching,
+        steps: usize,
+    ) -> Self {
+        let keys = KeyIndex::new(KeyLabels::of_matching(matching));
+        Self { left, right, op, keys, present: Vec::new(), steps, decided: false }
+    }
+
+    fn remember(&mut self, head: &SeriesHead, column: &[f64]) {
+        let number = self.keys.number(&head.labels);
+        if number == self.present.len() {
+            self.present.push(StepSet::new(self.steps));
+        }
+        self.present[number].insert_present(column);
+    }
+
+    /// Leaves in `column` only the steps at which the key's presence is `wanted`; whether any are left.
+    fn keep(&mut self, head: &SeriesHead, column: &mut [f64], wanted: bool) -> bool {
+        let present = self.keys.known(&head.labels).map(|number| &self.present[number]);
+        let mut any = false;
+        for (step, value) in column.iter_mut().enumerate() {
+            if is_present(*value) && present.is_some_and(|present| present.contains(step)) != wanted {
+                *value = ABSENT;
+            }
+            any |= is_present(*value);
+        }
+        any
+    }
+
+    fn next_of_or(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        if !self.decided {
+            if let Some(head) = self.left.next_into(column)? {
+                self.remember(&head, column);
+                return Ok(Some(head));
+            }
+            self.decided = true;
+        }
+        while let Some(head) = self.right.next_into(column)? {
+            if self.keep(&head, column, false) {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Operator for SetOperator<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        if self.op == BinaryOp::Or {
+            return self.next_of_or(column);
+        }
+        if !self.decided {
+            while let Some(head) = self.right.next_into(column)? {
+                self.remember(&head, column);
+            }
+            self.decided = true;
+        }
+        while let Some(head) = self.left.next_into(column)? {
+            if self.keep(&head, column, self.op == BinaryOp::And) {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,449 @@
+//! Functions over range vectors: a window slides over each series' samples.
+
+use vedette_model::Samples;
+
+use crate::ast::Span;
+use crate::error::QueryError;
+use crate::eval::annotations::Annotation;
+use crate::eval::column::{ABSENT, SeriesHead, is_present, without_metric};
+use crate::eval::context::Context;
+use crate::eval::function::quantile;
+use crate::eval::kahan::{self, Mean};
+use crate::eval::operator::Operator;
+use crate::eval::selector::{Clock, SampleStream};
+
+/// How many steps may pass between two looks at the deadline.
+const STEPS_PER_CHECK: usize = 256;
+
+/// The functions, with their scalar arguments: one value a step.
+#[derive(Clone, Debug)]
+pub(crate) enum WindowFunction {
+    /// `rate`, `increase`, `delta`
+    Extrapolated {
+        counter: bool,
+        per_second: bool,
+    },
+    /// `irate`, `idelta`
+    Instant {
+        counter: bool,
+    },
+    Avg,
+    Min,
+    Max,
+    Sum,
+    Count,
+    First,
+    Last,
+    Present,
+    Stddev,
+    Stdvar,
+    Quantile(Vec<f64>),
+    Mad,
+    Changes,
+    Resets,
+    Deriv,
+    PredictLinear(Vec<f64>),
+    DoubleExponentialSmoothing {
+        smoothing: Vec<f64>,
+        trend: Vec<f64>,
+    },
+    TimeOfFirst,
+    TimeOfLast,
+    TimeOfMin,
+    TimeOfMax,
+}
+
+/// The samples of one series in one window, left-open.
+#[derive(Clone, Copy)]
+struct Window<'w> {
+    samples: &'w Samples,
+    /// Index of the first sample inside.
+    from: usize,
+    /// Index after the last.
+    to: usize,
+    start_ms: i64,
+    end_ms: i64,
+    step: usize,
+}
+
+impl<'w> Window<'w> {
+    fn len(&self) -> usize {
+        self.to - self.from
+    }
+
+    fn values(&self) -> &'w [f64] {
+        &self.samples.values[self.from..self.to]
+    }
+
+    fn at_ms(&self) -> &'w [i64] {
+        &self.samples.at_ms[self.from..self.to]
+    }
+}
+
+/// A function over a range vector.
+pub(crate) struct WindowOperator<'a> {
+    context: &'a Context<'a>,
+    stream: Box<dyn SampleStream + 'a>,
+    clock: Clock,
+    range_ms: i64,
+    function: WindowFunction,
+    /// Where the range vector stands.
+    span: Span,
+    samples: Samples,
+    scratch: Vec<f64>,
+}
+
+impl<'a> WindowOperator<'a> {
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        stream: Box<dyn SampleStream + 'a>,
+        (clock, range_ms): (Clock, i64),
+        function: WindowFunction,
+        span: Span,
+    ) -> Self {
+        let (samples, scratch) = (Samples::default(), Vec::new());
+        Self { context, stream, clock, range_ms, function, span, samples, scratch }
+    }
+
+    /// Calls `value` for the window of every step that has samples.
+    fn slide(
+        &self,
+        column: &mut Vec<f64>,
+        mut value: impl FnMut(Window<'_>) -> f64,
+    ) -> Result<bool, QueryError> {
+        let at_ms = &self.samples.at_ms;
+        let (mut from, mut to) = (0, 0);
+        let mut any = false;
+        column.clear();
+        for step in 0..self.clock.grid.count {
+            if step % STEPS_PER_CHECK == STEPS_PER_CHECK - 1 {
+                self.context.check()?;
+            }
+            let end_ms = self.clock.time_ms(step);
+            let start_ms = end_ms.saturating_sub(self.range_ms);
+            while to < at_ms.len() && at_ms[to] <= end_ms {
+                to += 1;
+            }
+            while from < to && at_ms[from] <= start_ms {
+                from += 1;
+            }
+            let result = if from == to {
+                ABSENT
+            } else {
+                value(Window { samples: &self.samples, from, to, start_ms, end_ms, step })
+            };
+            any |= is_present(result);
+            column.push(result);
+        }
+        Ok(any)
+    }
+
+    fn fill(&self, scratch: &mut Vec<f64>, column: &mut Vec<f64>) -> Result<bool, QueryError> {
+        match &self.function {
+            WindowFunction::Extrapolated { counter, per_second } => {
+                self.fill_extrapolated(*counter, *per_second, column)
+            }
+            WindowFunction::Instant { counter } => {
+                self.slide(column, |window| instant_rate(window, *counter))
+            }
+            WindowFunction::Avg => self.slide(column, |window| mean(window.values())),
+            WindowFunction::Min => self.slide(column, |window| extreme(window, |value, best| value < best).0),
+            WindowFunction::Max => self.slide(column, |window| extreme(window, |value, best| value > best).0),
+            WindowFunction::TimeOfMin => {
+                self.slide(column, |window| extreme(window, |value, best| value <= best).1)
+            }
+            WindowFunction::TimeOfMax => {
+                self.slide(column, |window| extreme(window, |value, best| value >= best).1)
+            }
+            WindowFunction::Sum => self.slide(column, |window| sum(window.values())),
+            WindowFunction::Count => self.slide(column, |window| window.len() as f64),
+            WindowFunction::First => self.slide(column, |window| window.samples.values[window.from]),
+            WindowFunction::Last => self.slide(column, |window| window.samples.values[window.to - 1]),
+            WindowFunction::TimeOfFirst => {
+                self.slide(column, |window| window.samples.at_ms[window.from] as f64 / 1000.0)
+            }
+            WindowFunction::TimeOfLast => {
+                self.slide(column, |window| window.samples.at_ms[window.to - 1] as f64 / 1000.0)
+            }
+            WindowFunction::Present => self.slide(column, |_| 1.0),
+            WindowFunction::Stddev => self.slide(column, |window| variance(window.values()).sqrt()),
+            WindowFunction::Stdvar => self.slide(column, |window| variance(window.values())),
+            WindowFunction::Quantile(wanted) => self.slide(column, |window| {
+                self.note_quantile(wanted[window.step]);
+                scratch.clear();
+                scratch.extend_from_slice(window.values());
+                quantile(wanted[window.step], scratch)
+            }),
+            WindowFunction::Mad => self.slide(column, |window| median_deviation(window.values(), scratch)),
+            WindowFunction::Changes => {
+                self.fill_counted(column, |last, value| value != last && !(value.is_nan() && last.is_nan()))
+            }
+            WindowFunction::Resets => self.fill_counted(column, |last, value| value < last),
+            WindowFunction::Deriv => self.slide(column, |window| {
+                if window.len() < 2 {
+                    return ABSENT;
+                }
+                linear_regression(window, window.at_ms()[0]).0
+            }),
+            WindowFunction::PredictLinear(seconds) => self.slide(column, |window| {
+                if window.len() < 2 {
+                    return ABSENT;
+                }
+                let now_ms = self.clock.grid.time_ms(window.step);
+                let (slope, intercept) = linear_regression(window, now_ms);
+                slope * seconds[window.step] + intercept
+            }),
+            WindowFunction::DoubleExponentialSmoothing { smoothing, trend } => {
+                self.slide(column, |window| smooth(window, smoothing[window.step], trend[window.step]))
+            }
+        }
+    }
+
+    fn fill_extrapolated(
+        &self,
+        counter: bool,
+        per_second: bool,
+        column: &mut Vec<f64>,
+    ) -> Result<bool, QueryError> {
+        let values = &self.samples.values;
+        // Resets are rare: their positions are found once, not once a window.
+        let mut resets = Vec::new();
+        if counter {
+            resets.extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]));
+        }
+        let mut first_reset = 0;
+        let range_seconds = seconds(self.range_ms);
+        self.slide(column, |window| {
+            if window.len() < 2 {
+                return ABSENT;
+            }
+            while resets.get(first_reset).is_some_and(|reset| *reset <= window.from) {
+                first_reset += 1;
+            }
+            let mut change = values[window.to - 1] - values[window.from];
+            for reset in resets[first_reset..].iter().take_while(|reset| **reset < window.to) {
+                change += values[*reset - 1];
+            }
+            let factor = extrapolation(window, counter, change);
+            change * if per_second { factor / range_seconds } else { factor }
+        })
+    }
+
+    /// Counts the places inside a window where `counts` holds between a sample and the one before.
+    fn fill_counted(
+        &self,
+        column: &mut Vec<f64>,
+        counts: impl Fn(f64, f64) -> bool,
+    ) -> Result<bool, QueryError> {
+        let values = &self.samples.values;
+        let mut total = 0u64;
+        let totals: Vec<u64> = (0..values.len())
+            .map(|index| {
+                total += u64::from(index > 0 && counts(values[index - 1], values[index]));
+                total
+            })
+            .collect();
+        self.slide(column, |window| (totals[window.to - 1] - totals[window.from]) as f64)
+    }
+
+    fn note_quantile(&self, wanted: f64) {
+        note_quantile(self.context, wanted, self.span);
+    }
+
+    /// The name says that this may not be a counter.
+    fn note_counter(&self, head: &SeriesHead) {
+        let counts = matches!(self.function, WindowFunction::Extrapolated { counter: true, .. });
+        if let (true, Some(name)) = (counts, head.labels.metric_name()) {
+            note_counter(self.context, name, head.labels.get("__type__").unwrap_or(""), self.span);
+        }
+    }
+}
+
+pub(crate) fn note_quantile(context: &Context<'_>, wanted: f64, span: Span) {
+    if !(0.0..=1.0).contains(&wanted) {
+        let value = vedette_model::number::format_general_long(wanted);
+        context.annotate(Annotation::InvalidQuantile { value }, span);
+    }
+}
+
+pub(crate) fn note_counter(context: &Context<'_>, name: &str, kind: &str, span: Span) {
+    let metric = || name.to_owned();
+    if context.engine.type_and_unit_labels {
+        if kind != "counter" && kind != "histogram" {
+            let kind = kind.to_owned();
+            context.annotate(Annotation::PossibleNonCounterType { metric: metric(), kind }, span);
+        }
+    } else if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
+        context.annotate(Annotation::PossibleNonCounter { metric: metric() }, span);
+    }
+}
+
+impl Operator for WindowOperator<'_> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        loop {
+            let Some(mut head) = self.stream.next_into(&mut self.samples)? else { return Ok(None) };
+            if let WindowFunction::DoubleExponentialSmoothing { smoothing, trend } = &self.function {
+                check_smoothing(smoothing, trend)?;
+            }
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let any = self.fill(&mut scratch, column)?;
+            self.scratch = scratch;
+            if !any {
+                continue;
+            }
+            self.note_counter(&head);
+            if !matches!(self.function, WindowFunction::First | WindowFunction::Last) {
+                head.drop_name = true;
+            }
+            if head.drop_name && !self.context.delays_names() {
+                head.labels = without_metric(&head.labels);
+            }
+            return Ok(Some(head));
+        }
+    }
+}
+
+/// As Go's `Duration.Seconds`, which rounds the whole and the fractional part apart.
+pub(crate) fn seconds(millis: i64) -> f64 {
+    (millis / 1000) as f64 + (millis % 1000 * 1_000_000) as f64 / 1e9
+}
+
+/// By how much the change between the first and the last sample stands for that over the whole window.
+fn extrapolation(window: Window<'_>, counter: bool, change: f64) -> f64 {
+    let at_ms = window.at_ms();
+    let (first_ms, last_ms) = (at_ms[0], at_ms[at_ms.len() - 1]);
+    let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
+    let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
+    let sampled = (last_ms - first_ms) as f64 / 1000.0;
+    let between = sampled / (window.len() - 1) as f64;
+    // Where a boundary is further away than samples usually are, the series began or ended inside.
+    let threshold = between * 1.1;
+    if to_start >= threshold {
+        to_start = between / 2.0;
+    }
+    if counter {
+        // A counter can not have been below zero before its first sample.
+        let first = window.values()[0];
+        if change > 0.0 && first >= 0.0 {
+            let to_zero = sampled * (first / change);
+            if to_zero < to_start {
+                to_start = to_zero;
+            }
+        }
+    }
+    if to_end >= threshold {
+        to_end = between / 2.0;
+    }
+    if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
+}
+
+fn instant_rate(window: Window<'_>, counter: bool) -> f64 {
+    let ([.., before, last], [.., before_ms, last_ms]) = (window.values(), window.at_ms()) else {
+        return ABSENT;
+    };
+    let change = if counter && last < before { *last } else { last - before };
+    if counter { change / ((last_ms - before_ms) as f64 / 1000.0) } else { change }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    let mut mean = Mean::new(values[0]);
+    for value in &values[1..] {
+        mean.add(*value);
+    }
+    mean.finish()
+}
+
+fn sum(values: &[f64]) -> f64 {
+    let (mut sum, mut compensation) = (0.0, 0.0);
+    for value in values {
+        kahan::add(*value, &mut sum, &mut compensation);
+    }
+    if sum.is_infinite() { sum } else { sum + compensation }
+}
+
+/// The value that none beats, and its time in seconds. Anything beats NaN.
+fn extreme(window: Window<'_>, beats: impl Fn(f64, f64) -> bool) -> (f64, f64) {
+    let mut best = window.values()[0];
+    let mut at_ms = window.at_ms()[0];
+    for (value, value_ms) in window.values().iter().zip(window.at_ms()) {
+        if beats(*value, best) || best.is_nan() {
+            best = *value;
+            at_ms = *value_ms;
+        }
+    }
+    (best, at_ms as f64 / 1000.0)
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let mut count = 0.0;
+    let (mut mean, mut mean_compensation) = (0.0, 0.0);
+    let (mut squares, mut squares_compensation) = (0.0, 0.0);
+    for value in values {
+        count += 1.0;
+        let delta = value - (mean + mean_compensation);
+        kahan::add(delta / count, &mut mean, &mut mean_compensation);
+        let square = delta * (value - (mean + mean_compensation));
+        kahan::add(square, &mut squares, &mut squares_compensation);
+    }
+    (squares + squares_compensation) / count
+}
+
+fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
+    scratch.clear();
+    scratch.extend_from_slice(values);
+    let median = quantile(0.5, scratch);
+    for value in scratch.iter_mut() {
+        *value = (*value - median).abs();
+    }
+    quantile(0.5, scratch)
+}
+
+/// Slope per second, and the value at `intercept_ms`.
+fn linear_regression(window: Window<'_>, intercept_ms: i64) -> (f64, f64) {
+    let values = window.values();
+    let first = values[0];
+    if values.iter().all(|value| *value == first) || values.len() == 1 {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let mut sums = [(0.0, 0.0); 4];
+    for (value, at_ms) in values.iter().zip(window.at_ms()) {
+        let x = (at_ms - intercept_ms) as f64 / 1e3;
+        for ((sum, compensation), term) in sums.iter_mut().zip([x, *value, x * value, x * x]) {
+            kahan::add(term, sum, compensation);
+        }
+    }
+    let count = values.len() as f64;
+    let [sum_x, sum_y, sum_xy, sum_x2] = sums.map(|(sum, compensation)| sum + compensation);
+    let covariance = sum_xy - sum_x * sum_y / count;
+    let variance = sum_x2 - sum_x * sum_x / count;
+    let slope = covariance / variance;
+    (slope, sum_y / count - slope * sum_x / count)
+}
+
+fn check_smoothing(smoothing: &[f64], trend: &[f64]) -> Result<(), QueryError> {
+    for (factors, name, short) in [(smoothing, "smoothing", "sf"), (trend, "trend", "tf")] {
+        if let Some(wrong) = factors.iter().find(|factor| **factor <= 0.0 || **factor >= 1.0) {
+            let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}");
+            return Err(QueryError::Execution(text));
+        }
+    }
+    Ok(())
+}
+
+/// Holt's double exponential smoothing.
+fn smooth(window: Window<'_>, smoothing: f64, trend_share: f64) -> f64 {
+    let [first, second, ..] = window.values() else { return ABSENT };
+    let (mut before, mut level) = (0.0, *first);
+    let mut trend = second - first;
+    for (index, value) in window.values().iter().enumerate().skip(1) {
+        if index > 1 {
+            trend = trend_share * (level - before) + (1.0 - trend_share) * trend;
+        }
+        let next = smoothing * value + (1.0 - smoothing) * (level + trend);
+        (before, level) = (level, next);
+    }
+    level
+}
