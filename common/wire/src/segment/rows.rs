@@ -30,7 +30,10 @@ impl TargetState {
 
     /// Forgets what a reader of the next segment cannot know.
     pub(super) fn start_segment(&mut self) {
-        *self = Self::default();
+        self.series.iter_mut().for_each(SeriesState::start_segment);
+        self.expected.fill(true);
+        self.at = None;
+        self.interval = 0;
     }
 
     fn is_expected(&self, index: usize) -> bool {
@@ -48,6 +51,7 @@ impl TargetState {
 #[derive(Clone, Debug)]
 pub(super) struct BodyState {
     values: ValueModels,
+    context: RowContext,
     rest: RestModels,
     completeness: BitTree<64>,
     rows: BitTree<64>,
@@ -70,6 +74,7 @@ impl BodyState {
     pub(super) fn new() -> Self {
         Self {
             values: ValueModels::new(),
+            context: RowContext::new(),
             rest: RestModels::new(),
             completeness: BitTree::new(),
             rows: BitTree::new(),
@@ -169,7 +174,7 @@ impl BodyState {
         let count = target.series.len();
         let same = C::ENCODES && (0..count).all(|index| target.is_expected(index) == input.is_present(index));
         let same = coder.bit(&mut self.same_series, same);
-        let mut context = RowContext::default();
+        self.context.start(target.series.len());
         let mut flipped = false;
         for index in 0..count {
             let mut present = target.is_expected(index);
@@ -181,7 +186,7 @@ impl BodyState {
             }
             target.expected[index] = present;
             if present {
-                code_value(coder, &mut self.values, &mut context, target, index, input, output);
+                code_value(coder, &mut self.values, &mut self.context, target, index, input, output);
             }
         }
     }
@@ -195,7 +200,7 @@ impl BodyState {
         output: &mut RowValues,
     ) {
         let count = code_signed(coder, &mut self.gap, &mut self.rest, input.count_present() as i64);
-        let mut context = RowContext::default();
+        self.context.start(target.series.len());
         let mut present = input.iter_present().map(|(index, _)| index);
         let mut next = 0usize;
         for _ in 0..count {
@@ -204,10 +209,10 @@ impl BodyState {
             // Only a hostile row leaves the series there are.
             let index = usize::try_from(gap).unwrap_or(usize::MAX).saturating_add(next);
             if index >= target.series.len() {
-                return;
+                break;
             }
             next = index + 1;
-            code_value(coder, &mut self.values, &mut context, target, index, input, output);
+            code_value(coder, &mut self.values, &mut self.context, target, index, input, output);
         }
     }
 }
@@ -223,7 +228,7 @@ fn code_value<C: BitCoder>(
     output: &mut RowValues,
 ) {
     let truth = if C::ENCODES { input.get(index).unwrap_or(0.0) } else { 0.0 };
-    let value = target.series[index].code(coder, models, context, truth);
+    let value = target.series[index].code(coder, models, context, index, truth);
     if !C::ENCODES {
         output.set(index, value);
     }
