@@ -123,7 +123,10 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let message = error.to_string();
         match error {
-            QueryError::Execution(_) | QueryError::TooManySamples => Self::Execution(message),
+            QueryError::Invalid(_) => Self::parameter("query", message),
+            QueryError::Execution(_) | QueryError::Unsupported(_) | QueryError::TooManySamples => {
+                Self::Execution(message)
+            }
             QueryError::Timeout => Self::Timeout(message),
             QueryError::Cancelled => Self::Canceled(message),
             QueryError::Storage(_) => Self::Internal(message),

@@ -1,1 +1,176 @@
-//! Placeholder.
+//! Takes what agents send, and lets the replicas of the group help each other.
+//!
+//! This crate is a driver: the rules of the conversation are `vedette_wire::session`'s, sockets and certificates
+//! `vedette_transport`'s, and what becomes of a batch is the storage's. It owns the tasks between them and the
+//! bounds on what one agent may cost.
+//!
+//! ```text
+//! call ─ handshake ─┬─ data    ─ ReplicaSession ─ Storage::submit ─ (synced) ─ ack
+//!                   ├─ peer    ─ membership, batches that another replica misses
+//!                   └─ enrol   ─ Group signs
+//! ```
+//!
+//! Backpressure: a session that waits for storage does not take frames from its streams, the streams' tasks then
+//! do not read, and QUIC's flow control holds the agent, which keeps its data on its own disk.
+
+#![warn(missing_docs)]
+
+mod accept;
+mod metrics;
+mod peers;
+mod refusals;
+mod session;
+mod sessions;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use quinn::Endpoint;
+use tokio_util::sync::CancellationToken;
+use vedette_model::Timestamp;
+use vedette_storage::Storage;
+use vedette_transport::Group;
+use vedette_wire::session::Now;
+use vedette_wire::{AgentName, BatchSeq, LogId};
+
+use metrics::IngestMetrics;
+use refusals::Refusals;
+use sessions::Sessions;
+
+/// What agents and replicas may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestLimits {
+    /// Connections at once, of all kinds.
+    pub connections_max: usize,
+    /// Connections of one agent's name at once: its own, the one before it, and those of clones.
+    pub connections_per_agent_max: usize,
+    /// Frames that an agent may have on their way without an acknowledgement.
+    pub unacknowledged_frames_max: u32,
+    /// Their bytes.
+    pub unacknowledged_bytes_max: u32,
+}
+
+impl Default for IngestLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            connections_per_agent_max: 4,
+            unacknowledged_frames_max: 1024,
+            unacknowledged_bytes_max: 2 << 20,
+        }
+    }
+}
+
+/// A live session, for the status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// Whose.
+    pub agent: AgentName,
+    /// From where.
+    pub address: SocketAddr,
+    /// Whether another live session has the same agent's name.
+    pub identity_conflict: bool,
+}
+
+/// The side of an aggregator that agents and peers talk to. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    storage: Storage,
+    group: Arc<Group>,
+    endpoint: Endpoint,
+    limits: IngestLimits,
+    metrics: IngestMetrics,
+    sessions: Mutex<Sessions>,
+    refusals: Mutex<Refusals>,
+    clock: Clock,
+}
+
+impl Ingest {
+    /// Nothing is taken before [`Ingest::serve`]. Fails when the registry already has metrics of the same names.
+    pub fn new(
+        storage: Storage,
+        group: Arc<Group>,
+        endpoint: Endpoint,
+        limits: IngestLimits,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = IngestMetrics::register(registry)?;
+        let shared = Shared {
+            storage,
+            group,
+            endpoint,
+            limits,
+            metrics,
+            sessions: Mutex::new(Sessions::default()),
+            refusals: Mutex::new(Refusals::default()),
+            clock: Clock::start(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Takes calls and exchanges membership until `stop`, then ends all sessions.
+    pub async fn serve(&self, stop: CancellationToken) {
+        let peers = tokio::spawn(peers::keep_in_touch(Arc::clone(&self.shared), stop.clone()));
+        accept::serve(Arc::clone(&self.shared), stop).await;
+        if let Err(error) = peers.await {
+            tracing::error!(%error, "the exchange with peers ended");
+        }
+    }
+
+    /// The live sessions, by agent.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        lock(&self.shared.sessions).status()
+    }
+}
+
+impl Shared {
+    /// Counts a refusal, and logs its cause when it is news.
+    fn refused(&self, reason: &'static str, who: &str, message: &str) {
+        self.metrics.refusals.with_label_values(&[reason]).inc();
+        if lock(&self.refusals).is_news(self.clock.now().monotonic, reason, who) {
+            tracing::warn!(reason, who, message, "refused");
+        }
+    }
+
+    /// What peers have of a gap, in order; the newest batch of it that storage then has. Bounded in time.
+    async fn recover(&self, log: LogId, from: BatchSeq, to: BatchSeq) -> Vec<vedette_transport::Frame> {
+        let frames = peers::fetch(self, log, from, to).await;
+        let batches = frames.last().map_or(0, |last| last.header.last_seq.0 - from.0 + 1);
+        self.metrics.gap_batches_recovered.inc_by(batches);
+        frames
+    }
+}
+
+/// The clocks of all sessions.
+struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "driver: sessions get their time from here")]
+    fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "driver: sessions get their time from here")]
+    fn now(&self) -> Now {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+        Now { monotonic: self.started.elapsed(), wall }
+    }
+
+    /// When a monotonic time of this clock is reached.
+    fn instant(&self, monotonic: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started + monotonic)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,87 @@
+//! Calls: completed in tasks of their own, told apart by protocol.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use vedette_transport::{AcceptError, Accepted, Handshake, Listener, serve_enroll, serve_peer};
+use vedette_wire::control::EnrollAnswer;
+
+use crate::peers::StoredFrames;
+use crate::{Shared, session};
+
+/// Takes calls until `stop`; returns when all connections are done with.
+pub(crate) async fn serve(shared: Arc<Shared>, stop: CancellationToken) {
+    let listener = Listener::new(shared.endpoint.clone(), shared.limits.connections_max);
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            handshake = listener.accept() => match handshake {
+                Some(handshake) => drop(calls.spawn(call(Arc::clone(&shared), handshake, stop.clone()))),
+                None => break,
+            },
+            Some(ended) = calls.join_next() => report(ended),
+        }
+    }
+    while let Some(ended) = calls.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
+
+async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken) {
+    let accepted = tokio::select! {
+        () = stop.cancelled() => return,
+        accepted = handshake.complete() => accepted,
+    };
+    match accepted {
+        Err(error) => shared.refused(error.reason(), &caller(&error), &error.to_string()),
+        Ok(Accepted::Data { agent, connection }) => {
+            shared.metrics.handshakes.with_label_values(&["data"]).inc();
+            session::run(shared, agent, connection, stop).await;
+        }
+        Ok(Accepted::Peer { replica, connection }) => {
+            shared.metrics.handshakes.with_label_values(&["peer"]).inc();
+            let store = Arc::new(StoredFrames::new(shared.storage.clone()));
+            let served = tokio::select! {
+                () = stop.cancelled() => return,
+                served = serve_peer(&connection, shared.group.members(), store) => served,
+            };
+            if let Err(error) = served {
+                tracing::debug!(%replica, %error, "a peer's connection broke");
+            }
+        }
+        Ok(Accepted::Enroll { member, connection }) => {
+            shared.metrics.handshakes.with_label_values(&["enroll"]).inc();
+            let now = shared.clock.now().wall;
+            // Not cut off by `stop`: a spent token should come with its certificate. It is bounded in time.
+            let outcome = match serve_enroll(Arc::clone(&shared.group), connection, member, now).await {
+                Ok(EnrollAnswer::Issued(_)) => "issued",
+                Ok(EnrollAnswer::Refused(refused)) => refused.reason.as_str(),
+                Err(error) => {
+                    tracing::warn!(%error, "enrolment broke off");
+                    "broken"
+                }
+            };
+            shared.metrics.enrolments.with_label_values(&[outcome]).inc();
+        }
+    }
+}
+
+/// Whom a refusal is about: the host, since the port changes with every attempt.
+fn caller(error: &AcceptError) -> String {
+    let remote = match error {
+        AcceptError::Handshake { remote, .. }
+        | AcceptError::Timeout { remote }
+        | AcceptError::NoCertificate { remote, .. }
+        | AcceptError::WrongRole { remote, .. }
+        | AcceptError::Certificate { remote, .. } => remote,
+    };
+    remote.ip().to_string()
+}

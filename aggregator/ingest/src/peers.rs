@@ -1,0 +1,132 @@
+//! Other replicas of the group: membership, and batches that an agent no longer has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use vedette_storage::Storage;
+use vedette_transport::{
+    Connected, Frame, PeerFrames, PeerStore, Protocol, close, connect, exchange_members, fetch_frames,
+};
+use vedette_wire::control::{FetchFrames, Member};
+use vedette_wire::session::CloseCode;
+use vedette_wire::{BatchSeq, LogId};
+
+use crate::Shared;
+
+/// Time between two exchanges of membership with a peer.
+const EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long peers are asked for a gap before it is recorded as a hole.
+const RECOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes that are fetched for one gap at most; what is behind stays a hole.
+const RECOVER_BYTES_MAX: usize = 64 << 20;
+
+/// Exchanges membership with every peer, now, regularly, and when it changes here, until `stop`.
+pub(crate) async fn keep_in_touch(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut members = shared.group.members().subscribe();
+    loop {
+        members.mark_unchanged();
+        for peer in peers(&shared) {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = exchange(&shared, &peer) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EXCHANGE_INTERVAL) => {}
+            changed = members.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn exchange(shared: &Shared, peer: &Member) {
+    let outcome = match call(shared, peer).await {
+        Err(message) => Err(message),
+        Ok(Connected { connection, .. }) => {
+            let exchanged = exchange_members(&connection, shared.group.members()).await;
+            close(&connection, CloseCode::Done, "");
+            exchanged.map_err(|error| error.to_string())
+        }
+    };
+    match outcome {
+        Ok(_members) => shared.metrics.peer_exchanges.with_label_values(&["done"]).inc(),
+        Err(message) => {
+            shared.metrics.peer_exchanges.with_label_values(&["failed"]).inc();
+            shared.refused("peer_unreachable", &peer.replica.to_string(), &message);
+        }
+    }
+}
+
+async fn call(shared: &Shared, peer: &Member) -> Result<Connected, String> {
+    let identity = shared.group.identity();
+    connect(&shared.endpoint, &identity, Protocol::Peer, &peer.addresses, Some(peer.replica))
+        .await
+        .map_err(|error| error.to_string())
+}
+
+fn peers(shared: &Shared) -> Vec<Member> {
+    let own = shared.group.replica();
+    shared.group.members().current().members.into_iter().filter(|member| member.replica != own).collect()
+}
+
+/// The first batches of a gap that some peer has, in order. Empty when none has them, or not in time.
+pub(crate) async fn fetch(shared: &Shared, log: LogId, from: BatchSeq, to: BatchSeq) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let ask_all = async {
+        for peer in peers(shared) {
+            if let Err(error) = fetch_from(shared, &peer, log, from, to, &mut frames).await {
+                tracing::info!(%log, peer = %peer.replica, error, "a peer could not help with a gap");
+            }
+            if frames.last().is_some_and(|last| last.header.last_seq >= to) {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(RECOVER_TIMEOUT, ask_all).await.is_err() {
+        tracing::info!(%log, %from, %to, "peers did not help with a gap in time");
+    }
+    frames
+}
+
+async fn fetch_from(
+    shared: &Shared,
+    peer: &Member,
+    log: LogId,
+    from: BatchSeq,
+    to: BatchSeq,
+    frames: &mut Vec<Frame>,
+) -> Result<(), String> {
+    let connected = call(shared, peer).await?;
+    loop {
+        let next = frames.last().map_or(from, |last| last.header.last_seq.next());
+        let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
+        if next > to || bytes > RECOVER_BYTES_MAX {
+            break;
+        }
+        let wanted = FetchFrames { log, from: next, to };
+        match fetch_frames(&connected.connection, wanted).await.map_err(|error| error.to_string())? {
+            PeerFrames::Frames(more) if !more.is_empty() => frames.extend(more),
+            PeerFrames::Frames(_) | PeerFrames::NotHere => break,
+        }
+    }
+    close(&connected.connection, CloseCode::Done, "");
+    Ok(())
+}
+
+/// What this replica can give its peers.
+pub(crate) struct StoredFrames {
+    _storage: Storage,
+}
+
+impl StoredFrames {
+    pub(crate) fn new(storage: Storage) -> Self {
+        Self { _storage: storage }
+    }
+}
+
+impl PeerStore for StoredFrames {
+    fn fetch(&self, _wanted: &FetchFrames, _bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
+        Ok(Vec::new())
+    }
+}
