@@ -161,6 +161,26 @@ pub enum AgentAction {
     },
 }
 
+impl AgentAction {
+    /// News for the driver, as opposed to work on a connection.
+    fn outlives_connection(&self) -> bool {
+        match self {
+            Self::Acked { .. }
+            | Self::LogDone { .. }
+            | Self::MembersChanged(_)
+            | Self::StartNewLog { .. }
+            | Self::Refused { .. }
+            | Self::Welcomed { .. } => true,
+            Self::Send(_)
+            | Self::OpenStream { .. }
+            | Self::SendFrames { .. }
+            | Self::SendGap { .. }
+            | Self::ResetStream { .. }
+            | Self::Close { .. } => false,
+        }
+    }
+}
+
 /// The agent's end of its connection to one replica. It outlives connections.
 ///
 /// Owns no socket and reads no clock: the driver says what happened and asks what to do. Batches stay in
@@ -283,7 +303,7 @@ impl AgentSession {
         })));
     }
 
-    /// The connection is gone. Actions that were not polled are void.
+    /// The connection is gone. What was to be done on it is void; what was learnt on it is still to be polled.
     pub fn on_disconnected(&mut self) {
         self.forget_connection();
         self.phase = Phase::Disconnected;
@@ -591,7 +611,7 @@ impl AgentSession {
     }
 
     fn forget_connection(&mut self) {
-        self.actions.clear();
+        self.actions.retain(AgentAction::outlives_connection);
         self.in_flight = InFlight::default();
         for log in self.logs.values_mut() {
             log.state = LogState::Waiting { until: Duration::ZERO };
