@@ -12,6 +12,8 @@ mod ast;
 mod engine;
 mod error;
 mod eval;
+pub mod memory;
+pub mod promqltest;
 mod syntax;
 mod value;
 

@@ -28,4 +28,5 @@ mod signature;
 mod sort;
 mod window;
 
+pub(crate) use histogram::almost_equal;
 pub(crate) use query::{Run, run};

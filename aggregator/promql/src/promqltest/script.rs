@@ -1,0 +1,247 @@
+use regex::Regex;
+use vedette_model::{Labels, Timestamp};
+
+use crate::parse_duration;
+use crate::promqltest::series::{SequenceValue, parse_series};
+
+/// A script, ready to run.
+#[derive(Debug)]
+pub struct Script {
+    pub(super) commands: Vec<Command>,
+}
+
+/// A line that is no script.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct ScriptError {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Clear,
+    Load(Load),
+    Eval(Box<Eval>),
+}
+
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) step_ms: i64,
+    pub(super) series: Vec<(Labels, Vec<SequenceValue>)>,
+    /// Series that have start timestamps.
+    pub(super) started: Vec<Labels>,
+    /// Classic histograms are also loaded as native ones.
+    pub(super) with_native: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Eval {
+    pub(super) line: usize,
+    pub(super) query: String,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    /// `None`: an instant query.
+    pub(super) step_ms: Option<i64>,
+    /// Steps of the range vector that an instant query should give.
+    pub(super) range_vector: Option<(Timestamp, Timestamp, i64)>,
+    pub(super) ordered: bool,
+    pub(super) fail: Option<Expected>,
+    pub(super) warn: Vec<Expected>,
+    pub(super) info: Vec<Expected>,
+    pub(super) no_warn: bool,
+    pub(super) no_info: bool,
+    pub(super) string: Option<String>,
+    pub(super) scalar: Option<f64>,
+    pub(super) series: Vec<(Labels, Vec<SequenceValue>)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Expected {
+    Anything,
+    Text(String),
+    Pattern(Regex),
+}
+
+impl Expected {
+    pub(super) fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Text(wanted) => wanted == text,
+            Self::Pattern(pattern) => pattern.is_match(text),
+        }
+    }
+}
+
+impl Script {
+    /// Reads a script.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        let lines: Vec<&str> = text
+            .lines()
+            .map(|line| {
+                let line = line.trim();
+                if line.starts_with('#') { "" } else { line }
+            })
+            .collect();
+        let mut commands = Vec::new();
+        let mut next = 0;
+        while next < lines.len() {
+            let (line, number) = (lines[next], next + 1);
+            next += 1;
+            if line.is_empty() {
+                continue;
+            }
+            let block = lines[next..].iter().take_while(|line| !line.is_empty()).count();
+            let body = &lines[next..next + block];
+            let failed = |message: String| ScriptError { line: number, message };
+            let word = line.split([' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
+            if word == "clear" {
+                commands.push(Command::Clear);
+            } else if word.starts_with("load") {
+                commands.push(Command::Load(parse_load(line, body).map_err(failed)?));
+                next += block;
+            } else if word.starts_with("eval") {
+                let (eval, used) = parse_eval(line, body, number).map_err(failed)?;
+                commands.push(Command::Eval(Box::new(eval)));
+                next += used;
+            } else {
+                return Err(failed(format!("invalid command {line:?}")));
+            }
+        }
+        Ok(Self { commands })
+    }
+
+    /// How many evaluations it has.
+    pub fn evaluations(&self) -> usize {
+        self.commands.iter().filter(|command| matches!(command, Command::Eval(_))).count()
+    }
+}
+
+fn parse_load(line: &str, body: &[&str]) -> Result<Load, String> {
+    let (word, step) = line.split_once([' ', '\t']).ok_or("load without a step")?;
+    let mut load = Load {
+        step_ms: parse_duration(step.trim())?,
+        series: Vec::new(),
+        started: Vec::new(),
+        with_native: word.eq_ignore_ascii_case("load_with_nhcb"),
+    };
+    for line in body {
+        let metric_end = line.find([' ', '\t']).unwrap_or(line.len());
+        if let Some(metric) = line[..metric_end].strip_suffix("@st") {
+            load.started.push(parse_series(metric)?.0);
+            continue;
+        }
+        load.series.push(parse_series(line)?);
+    }
+    Ok(load)
+}
+
+/// Reads an `eval` and gives how many lines of its body it takes.
+fn parse_eval(line: &str, body: &[&str], number: usize) -> Result<(Eval, usize), String> {
+    let instant = pattern(r"^eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$")?;
+    let range =
+        pattern(r"^eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+?)\s+(.+)$")?;
+    let time = |text: &str| parse_duration(text).map(Timestamp::from_millis);
+    let (mode, query, start, end, step_ms) = if let Some(parts) = instant.captures(line) {
+        let at = time(parts.get(2).map_or("0", |at| at.as_str()))?;
+        (parts.get(1), parts[3].to_owned(), at, at, None)
+    } else if let Some(parts) = range.captures(line) {
+        let step_ms = parse_duration(&parts[4])?;
+        (parts.get(1), parts[5].to_owned(), time(&parts[2])?, time(&parts[3])?, Some(step_ms))
+    } else {
+        return Err(format!("invalid evaluation {line:?}"));
+    };
+    let mut eval = Eval {
+        line: number,
+        query,
+        start,
+        end,
+        step_ms,
+        range_vector: None,
+        ordered: false,
+        fail: None,
+        warn: Vec::new(),
+        info: Vec::new(),
+        no_warn: false,
+        no_info: false,
+        string: None,
+        scalar: None,
+        series: Vec::new(),
+    };
+    if let Some(mode) = mode {
+        eval.expect(mode.as_str(), Expected::Anything)?;
+    }
+    let mut used = 0;
+    for line in body {
+        used += 1;
+        if !eval.parse_line(line)? {
+            break;
+        }
+    }
+    Ok((eval, used))
+}
+
+fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| error.to_string())
+}
+
+impl Eval {
+    /// Reads a line of the body; whether there may be more.
+    fn parse_line(&mut self, line: &str) -> Result<bool, String> {
+        if let Some(rest) = line.strip_prefix("expect range vector") {
+            let words: Vec<_> = rest.split_whitespace().collect();
+            let ["from", from, "to", to, "step", step] = words[..] else {
+                return Err(format!("invalid range vector definition {line:?}"));
+            };
+            let time = |text: &str| parse_duration(text).map(Timestamp::from_millis);
+            self.range_vector = Some((time(from)?, time(to)?, parse_duration(step)?));
+        } else if let Some(literal) = line.strip_prefix("expect string ") {
+            match crate::parse(literal).map(|expr| expr.kind) {
+                Ok(crate::ExprKind::String(text)) => self.string = Some(text),
+                _ => return Err(format!("invalid string literal {literal:?}")),
+            }
+        } else if line.split(' ').next() == Some("expect") {
+            self.parse_expect(line)?;
+        } else if let Some(value) = number(line) {
+            self.scalar = Some(value);
+            return Ok(false);
+        } else {
+            self.series.push(parse_series(line)?);
+        }
+        Ok(true)
+    }
+
+    fn parse_expect(&mut self, line: &str) -> Result<(), String> {
+        let form = pattern(r"^expect\s+(ordered|fail|warn|no_warn|info|no_info)(?:\s+(regex|msg):(.+))?$")?;
+        let parts = form.captures(line).ok_or_else(|| format!("invalid expect statement {line:?}"))?;
+        let text = parts.get(3).map_or("", |text| text.as_str()).trim();
+        let expected = match parts.get(2).map(|kind| kind.as_str()) {
+            Some("msg") => Expected::Text(text.to_owned()),
+            Some(_) => Expected::Pattern(pattern(text)?),
+            None => Expected::Anything,
+        };
+        self.expect(&parts[1], expected)
+    }
+
+    fn expect(&mut self, kind: &str, expected: Expected) -> Result<(), String> {
+        match kind {
+            "ordered" => self.ordered = true,
+            "fail" if self.fail.is_some() => return Err("several expect fail lines".to_owned()),
+            "fail" => self.fail = Some(expected),
+            "warn" => self.warn.push(expected),
+            "info" => self.info.push(expected),
+            "no_warn" => self.no_warn = true,
+            _ => self.no_info = true,
+        }
+        Ok(())
+    }
+}
+
+/// A line that is a number alone expects a scalar.
+fn number(line: &str) -> Option<f64> {
+    let unsigned = line.strip_prefix(['+', '-']).unwrap_or(line);
+    let value = crate::syntax::parse_number(unsigned)?;
+    Some(if line.starts_with('-') { -value } else { value })
+}
