@@ -107,7 +107,7 @@ fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, EndpointErr
     Ok(config)
 }
 
-fn client_config(tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, EndpointError> {
+pub(crate) fn client_config(tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, EndpointError> {
     let crypto =
         QuicClientConfig::try_from(tls).map_err(|error| EndpointError::Tls { reason: error.to_string() })?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));

@@ -39,7 +39,8 @@ pub struct Group {
     folder: PathBuf,
     authority: Authority,
     replica: ReplicaId,
-    addresses: Vec<String>,
+    /// Where this replica can be reached.
+    addresses: Mutex<Vec<String>>,
     identity: Mutex<Arc<Identity>>,
     tokens: Mutex<TokenStore>,
     enrolled: Mutex<HashSet<String>>,
@@ -113,7 +114,7 @@ impl Group {
             folder: folder.to_owned(),
             authority,
             replica,
-            addresses: addresses.to_vec(),
+            addresses: Mutex::new(addresses.to_vec()),
         };
         // A replica that was off for long renews before it takes a call.
         group.renew(now)?;
@@ -156,6 +157,13 @@ impl Group {
         &self.members
     }
 
+    /// This replica can be reached elsewhere than it was opened with, for instance because the system chose
+    /// its port.
+    pub fn announce(&self, addresses: &[String]) -> Result<(), FileError> {
+        *lock(&self.addresses) = addresses.to_vec();
+        self.members.announce(addresses)
+    }
+
     /// Makes a token that works once, here, until `ttl` is over.
     pub fn create_token(
         &self,
@@ -163,13 +171,8 @@ impl Group {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Token, TokenStoreError> {
-        let token = lock(&self.tokens).create(
-            kind,
-            ttl,
-            self.authority.fingerprint(),
-            self.addresses.clone(),
-            now,
-        )?;
+        let addresses = lock(&self.addresses).clone();
+        let token = lock(&self.tokens).create(kind, ttl, self.authority.fingerprint(), addresses, now)?;
         tracing::info!(%kind, expires_at = %token.expires_at, "token created");
         Ok(token)
     }

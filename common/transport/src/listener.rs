@@ -206,3 +206,52 @@ pub(crate) fn peer_certificate(connection: &Connection) -> Option<CertificateDer
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     chain.into_iter().next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{ANY_REPLICA, Authority};
+    use crate::endpoint::{client_config, client_endpoint, server_endpoint};
+    use crate::tls::newcomer_config;
+    use uuid::Uuid;
+    use vedette_model::Timestamp;
+
+    #[expect(clippy::disallowed_methods, reason = "driver: certificates are checked against the real clock")]
+    fn now() -> Timestamp {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Timestamp::from_millis(since_epoch.as_millis() as i64)
+    }
+
+    #[track_caller]
+    fn check(told: ConnectionError) {
+        match told {
+            ConnectionError::ApplicationClosed(told) => {
+                assert_eq!(
+                    CloseCode::from_code(told.error_code.into_inner()),
+                    Some(CloseCode::NoCertificate)
+                );
+                assert!(String::from_utf8_lossy(&told.reason).contains("no certificate"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_certificate_is_hung_up_on_with_a_reason() {
+        let authority = Authority::create(now()).unwrap();
+        let identity = authority.issue(&Role::Replica(ReplicaId(Uuid::new_v4())), now()).unwrap();
+        let endpoint = server_endpoint("127.0.0.1:0".parse().unwrap(), &identity).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let listener = Listener::new(endpoint, 10);
+        let client = client_endpoint().unwrap();
+        for protocol in [Protocol::Data, Protocol::Peer] {
+            let mut tls = newcomer_config(authority.fingerprint()).unwrap();
+            tls.alpn_protocols = vec![protocol.alpn().to_vec()];
+            let calling = client.connect_with(client_config(tls).unwrap(), address, ANY_REPLICA).unwrap();
+            let answering = async { listener.accept().await.unwrap().complete().await };
+            let (connection, refused) = tokio::join!(calling, answering);
+            assert!(matches!(refused.unwrap_err(), AcceptError::NoCertificate { .. }));
+            check(connection.unwrap().closed().await);
+        }
+    }
+}

@@ -15,10 +15,9 @@ const LEASE_MS: u64 = 3_600_000;
 /// Keeps the membership on disk and tells who is interested.
 pub struct MembersStore {
     path: PathBuf,
-    /// This replica's own entry, on which it has the last word.
-    own: Member,
-    /// Held while the file is written, so that disk and memory change in the same order.
-    writing: Mutex<()>,
+    /// This replica's own entry, on which it has the last word. Held while the file is written, so that
+    /// disk and memory change in the same order.
+    own: Mutex<Member>,
     current: watch::Sender<Members>,
 }
 
@@ -30,8 +29,8 @@ impl MembersStore {
             None => Members { version: 0, lease_ms: LEASE_MS, members: Vec::new() },
             Some(bytes) => parse(&bytes).map_err(|reason| files::invalid(&path, reason))?,
         };
-        let store = Self { path, own, writing: Mutex::new(()), current: watch::Sender::new(members) };
-        store.change(|_members| {})?;
+        let store = Self { path, own: Mutex::new(own), current: watch::Sender::new(members) };
+        store.change(|_own, _members| {})?;
         Ok(store)
     }
 
@@ -47,26 +46,31 @@ impl MembersStore {
 
     /// Adds a replica or changes its addresses; on disk when it returns. The membership after that.
     pub fn put(&self, member: Member) -> Result<Members, FileError> {
-        self.change(|members| {
+        self.change(|_own, members| {
             members.put(member);
         })
     }
 
     /// Takes over what a peer knows; on disk when it returns. The membership after that.
     pub fn merge(&self, other: &Members) -> Result<Members, FileError> {
-        self.change(|members| {
+        self.change(|_own, members| {
             members.merge(other);
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Members)) -> Result<Members, FileError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// This replica can be reached elsewhere.
+    pub(crate) fn announce(&self, addresses: &[String]) -> Result<(), FileError> {
+        self.change(|own, _members| own.addresses = addresses.to_vec()).map(drop)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Member, &mut Members)) -> Result<Members, FileError> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current();
         let mut members = before.clone();
-        change(&mut members);
+        change(&mut own, &mut members);
         // Two replicas that changed the membership apart from each other may have lost one another's
         // newcomer; each puts itself back.
-        members.put(self.own.clone());
+        members.put(own.clone());
         if members.members.len() > MEMBERS_MAX {
             return Err(files::invalid(&self.path, format!("more than {MEMBERS_MAX} replicas")));
         }

@@ -12,6 +12,7 @@ use rustls::{
     SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::fmt;
 use std::sync::Arc;
 
 /// What is spoken on a connection, told apart by ALPN.
@@ -98,9 +99,16 @@ struct PinnedAuthority {
 }
 
 /// Why a newcomer trusts no certificate that the server sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the server's certificate authority is not the one that the token names")]
 struct ForeignAuthority;
+
+/// rustls shows such a reason by its `Debug` form.
+impl fmt::Debug for ForeignAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl ServerCertVerifier for PinnedAuthority {
     fn verify_server_cert(
