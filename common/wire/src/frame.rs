@@ -93,6 +93,15 @@ pub fn encode_gap(from: BatchSeq, to: BatchSeq, reason: GapReason) -> Vec<u8> {
     write_frame(FrameKind::Gap, from, to.0 - from.0, &[reason.code()])
 }
 
+/// Writes the checksum that the frame's bytes ask for, so that tests and fuzzers can change what is behind it.
+/// Bytes too short for a header are left alone.
+pub fn seal_frame(frame: &mut [u8]) {
+    if frame.len() > FIXED_BYTES {
+        let checksum = checksum(frame);
+        frame[CHECKSUM_AT..FIXED_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
 /// Puts a frame together. `distance`: from the key batch of the segment, or to the end of a gap.
 pub(crate) fn write_frame(kind: FrameKind, seq: BatchSeq, distance: u64, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FIXED_BYTES + 3 * varint::BYTES_MAX + body.len());
@@ -104,8 +113,7 @@ pub(crate) fn write_frame(kind: FrameKind, seq: BatchSeq, distance: u64, body: &
     }
     varint::write(&mut frame, body.len() as u64);
     frame.extend_from_slice(body);
-    let checksum = checksum(&frame);
-    frame[CHECKSUM_AT..FIXED_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    seal_frame(&mut frame);
     frame
 }
 

@@ -17,7 +17,7 @@ pub mod session;
 mod table;
 mod varint;
 
-pub use frame::{FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, encode_gap};
+pub use frame::{FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, encode_gap, seal_frame};
 pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, LogId, ReplicaId};
 pub use row::RowValues;
 pub use segment::{
