@@ -62,6 +62,9 @@ pub enum Fault {
     /// What the file is read for is not in it.
     #[error("expected field missing")]
     FieldMissing,
+    /// Something that comes in ascending order does not, or comes twice.
+    #[error("not in ascending order")]
+    NotAscending,
     /// Longer than anything sensible.
     #[error("larger than the limit")]
     TooLong,

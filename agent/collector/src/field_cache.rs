@@ -7,6 +7,7 @@ pub(crate) struct FieldCache<T> {
     entries: Vec<Entry<T>>,
     next: usize,
     round: u32,
+    /// How many different names came this round.
     seen: usize,
 }
 
@@ -41,18 +42,30 @@ impl<T> FieldCache<T> {
         self.at_mut(index)
     }
 
+    /// The same, but none where `name` has already come this round: no sample may be told twice.
+    pub(crate) fn entry_once(&mut self, name: &[u8], make: impl FnOnce() -> T) -> Option<&mut T> {
+        let seen = self.seen;
+        let index = self.index(name, make);
+        if self.seen == seen { None } else { Some(self.at_mut(index)) }
+    }
+
     /// Where it is kept, until the next round begins.
     pub(crate) fn index(&mut self, name: &[u8], make: impl FnOnce() -> T) -> usize {
         let index = match self.find(name) {
             Some(index) => index,
             None => {
-                self.entries.push(Entry { name: name.into(), round: self.round, value: make() });
+                // Of another round than this one.
+                let round = self.round.wrapping_sub(1);
+                self.entries.push(Entry { name: name.into(), round, value: make() });
                 self.entries.len() - 1
             }
         };
         self.next = index + 1;
-        self.seen += 1;
-        self.entries[index].round = self.round;
+        let entry = &mut self.entries[index];
+        if entry.round != self.round {
+            entry.round = self.round;
+            self.seen += 1;
+        }
         index
     }
 

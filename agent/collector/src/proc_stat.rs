@@ -80,6 +80,9 @@ impl ProcStat {
                 }
                 [b'c', b'p', b'u', digits @ ..] if !digits.is_empty() => {
                     let cpu = parse_cpu(digits, line).map_err(|fault| (number, fault))?;
+                    if self.cpus.last().is_some_and(|last| last.cpu >= cpu.cpu) {
+                        return Err((number, Fault::NotAscending));
+                    }
                     self.cpus.push(cpu);
                     known += 1;
                     continue;
@@ -136,6 +139,7 @@ mod tests {
     fn refuses_what_is_not() {
         assert_eq!(check("cpu3 1\ncpux 1"), Err((2, Fault::NotANumber)));
         assert_eq!(check("cpu3 1 x"), Err((1, Fault::NotANumber)));
+        assert_eq!(check("cpu3 1\ncpu3 1"), Err((2, Fault::NotAscending)));
         assert_eq!(check("softirq 1 2"), Err((1, Fault::TooFewFields)));
         assert_eq!(check("ctxt -1"), Err((1, Fault::NotANumber)));
         assert_eq!(check("garbage here"), Err((0, Fault::FieldMissing)));

@@ -77,7 +77,8 @@ impl Collector for Filesystem {
 
 impl Filesystem {
     fn write(&self, out: &mut Gathered) {
-        let told = || self.table.mounts().iter().zip(&self.answers);
+        let all = || self.table.mounts().iter().zip(&self.answers);
+        let told = || all().filter(|(mount, _)| !mount.is_hidden);
         let mut family = out.family(
             "node_filesystem_device_error",
             Gauge,
@@ -103,7 +104,7 @@ impl Filesystem {
             }
         }
         let mut family = out.family("node_filesystem_mount_info", Gauge, "Filesystem mount information.");
-        for (mount, answer) in told() {
+        for (mount, answer) in all() {
             if let Answer::Usage(_) = answer {
                 family.sample(&mount.info_labels(), 1.0);
             }

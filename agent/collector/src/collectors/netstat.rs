@@ -79,11 +79,11 @@ impl NetStat {
                 continue;
             };
             let wanted = self.wanted.as_ref();
-            let known = self.fields_6.entry(field, || {
+            let known = self.fields_6.entry_once(field, || {
                 let (protocol, name) = field.split_at(field.iter().position(|byte| *byte == b'6')? + 1);
                 describe(protocol, name, wanted)
             });
-            if let Some(family) = known {
+            if let Some(Some(family)) = known {
                 let value = parse::number(value)
                     .ok_or_else(|| self.version_6.malformed(number, Fault::NotANumber))?;
                 out.family(&family.name, Unknown, &family.help).value(value);
@@ -109,8 +109,9 @@ impl Table {
                 return Err(malformed(Fault::NoSeparator));
             }
             let (_, values) = lines.next().ok_or_else(|| malformed(Fault::TooFewFields))?;
-            let header = self.headers.entry(names, || Header::new(names, wanted));
-            header.write(values, out).map_err(malformed)?;
+            if let Some(header) = self.headers.entry_once(names, || Header::new(names, wanted)) {
+                header.write(values, out).map_err(malformed)?;
+            }
         }
         Ok(())
     }

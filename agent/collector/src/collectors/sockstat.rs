@@ -69,18 +69,17 @@ impl Table {
     ) -> Result<(), CollectError> {
         let content = self.file.read(&mut sources.scratch)?;
         self.protocols.begin();
+        let mut used = None;
         for (number, line) in parse::lines(content) {
             let malformed = |fault| self.file.malformed(number, fault);
             let (protocol, rest) = split_protocol(line).ok_or_else(|| malformed(Fault::TooFewFields))?;
             if protocol == b"sockets" {
-                let used = parse_used(rest).map_err(malformed)?;
-                out.family("node_sockstat_sockets_used", Gauge, "Number of IPv4 sockets in use.")
-                    .value(used as f64);
+                used = Some(parse_used(rest).map_err(malformed)?);
                 continue;
             }
             let mut states = parse_states(rest).map_err(malformed)?;
             states[MEM_BYTES] = states[MEM].map(|pages| pages.wrapping_mul(page_bytes));
-            let Some(families) = self.protocols.entry(protocol, || describe(protocol)) else {
+            let Some(Some(families)) = self.protocols.entry_once(protocol, || describe(protocol)) else {
                 continue;
             };
             for (family, value) in families.iter().zip(states) {
@@ -88,6 +87,10 @@ impl Table {
                     out.family(&family.name, Gauge, &family.help).value(value as f64);
                 }
             }
+        }
+        if let Some(used) = used {
+            out.family("node_sockstat_sockets_used", Gauge, "Number of IPv4 sockets in use.")
+                .value(used as f64);
         }
         Ok(())
     }

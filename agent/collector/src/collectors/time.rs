@@ -113,7 +113,11 @@ impl Time {
             "Available clocksources read from '/sys/devices/system/clocksource'.",
         );
         for source in &mut self.clock_sources {
-            for name in parse::fields(source.available.read_value(scratch)?) {
+            let content = source.available.read_value(scratch)?;
+            for (at, name) in parse::fields(content).enumerate() {
+                if parse::fields(content).take(at).any(|other| other == name) {
+                    continue;
+                }
                 let name = String::from_utf8_lossy(name);
                 family.sample(&[("clocksource", &name), ("device", &source.device)], 1.0);
             }

@@ -45,7 +45,8 @@ impl Collector for VmStat {
                 return Err(self.file.malformed(number, Fault::TooFewFields));
             };
             let value = parse::number(value).ok_or_else(|| self.file.malformed(number, Fault::NotANumber))?;
-            if let Some(family) = self.fields.entry(field, || describe(field, self.wanted.as_ref())) {
+            let known = self.fields.entry_once(field, || describe(field, self.wanted.as_ref()));
+            if let Some(Some(family)) = known {
                 out.family(&family.name, Unknown, &family.help).value(value);
             }
         }

@@ -36,6 +36,7 @@ pub(super) struct CpuInfo {
 
 #[derive(Debug, Default)]
 struct Processor {
+    id: u64,
     /// In the order of [`LABELS`].
     values: [String; LABELS.len()],
     megahertz: f64,
@@ -91,7 +92,10 @@ impl CpuInfo {
         ] {
             let mut family = out.family(name, Gauge, help);
             let is_wanted = |word: &&str| pattern.as_ref().is_some_and(|pattern| pattern.is_match(word));
-            for word in words.split_whitespace().filter(is_wanted) {
+            let mut words: Vec<&str> = words.split_whitespace().filter(is_wanted).collect();
+            words.sort_unstable();
+            words.dedup();
+            for word in words {
                 family.sample(&[(label, word)], 1.0);
             }
         }
@@ -118,8 +122,11 @@ fn parse(content: &[u8]) -> Result<Vec<Processor>, (usize, Fault)> {
         };
         let (key, value) = (key.trim(), value.strip_prefix(' ').unwrap_or(value));
         if key == "processor" {
-            parse::unsigned(value.as_bytes()).ok_or((number, Fault::NotANumber))?;
-            processors.push(Processor::default());
+            let id = parse::unsigned(value.as_bytes()).ok_or((number, Fault::NotANumber))?;
+            if processors.last().is_some_and(|last| last.id >= id) {
+                return Err((number, Fault::NotAscending));
+            }
+            processors.push(Processor { id, ..Processor::default() });
         }
         let Some(processor) = processors.last_mut() else {
             return Err((number, Fault::FieldMissing));

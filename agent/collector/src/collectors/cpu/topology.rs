@@ -159,7 +159,7 @@ impl Topology {
 
 /// `1,3-5` is `["1", "3", "4", "5"]`.
 fn parse_ranges(content: &[u8]) -> Result<Vec<String>, Fault> {
-    let mut cpus = Vec::new();
+    let mut cpus: Vec<u64> = Vec::new();
     for range in content.trim_ascii_end().split(|byte| *byte == b',').filter(|range| !range.is_empty()) {
         let mut ends = range.splitn(2, |byte| *byte == b'-');
         let mut end = |or| ends.next().map_or(or, parse::unsigned).ok_or(Fault::NotANumber);
@@ -168,9 +168,12 @@ fn parse_ranges(content: &[u8]) -> Result<Vec<String>, Fault> {
         if last > CPU_MAX {
             return Err(Fault::TooLong);
         }
-        cpus.extend((first..=last).map(|cpu| cpu.to_string()));
+        if first > last || cpus.last().is_some_and(|before| *before >= first) {
+            return Err(Fault::NotAscending);
+        }
+        cpus.extend(first..=last);
     }
-    Ok(cpus)
+    Ok(cpus.into_iter().map(|cpu| cpu.to_string()).collect())
 }
 
 #[cfg(test)]
@@ -182,9 +185,12 @@ mod tests {
         let cpus = |text: &str| parse_ranges(text.as_bytes());
         assert_eq!(cpus("1,3-5\n").unwrap(), ["1", "3", "4", "5"]);
         assert!(cpus("\n").unwrap().is_empty() && cpus("").unwrap().is_empty());
-        for (text, fault) in
-            [("a", Fault::NotANumber), ("1-", Fault::NotANumber), ("0-99999999", Fault::TooLong)]
-        {
+        for (text, fault) in [
+            ("a", Fault::NotANumber),
+            ("1-", Fault::NotANumber),
+            ("0-99999999", Fault::TooLong),
+            ("1,1", Fault::NotAscending),
+        ] {
             assert_eq!(cpus(text), Err(fault), "{text}");
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Mount {
     pub(super) major: String,
     pub(super) minor: String,
     pub(super) is_readonly: bool,
+    /// Another one of the same name has been mounted over it. Of this one only the number is told.
+    pub(super) is_hidden: bool,
     /// As it is reached from here.
     pub(super) path: Arc<Path>,
 }
@@ -77,14 +79,22 @@ impl MountTable {
                 if self.mount_points.ignores(&mount.mount_point) || self.types.ignores(&mount.fs_type) {
                     continue;
                 }
-                // A mount over another one of the same name hides it.
-                self.mounts.retain(|other| !other.is_called_like(&mount));
-                self.mounts.push(mount);
+                push(&mut self.mounts, mount);
             }
             self.content.extend_from_slice(content);
         }
         Ok(&self.mounts)
     }
+}
+
+/// Adds one that may hide others.
+fn push(mounts: &mut Vec<Mount>, mount: Mount) {
+    let number = |mount: &Mount| (mount.major.clone(), mount.minor.clone());
+    mounts.retain(|other| !other.is_called_like(&mount) || number(other) != number(&mount));
+    for other in mounts.iter_mut().filter(|other| other.is_called_like(&mount)) {
+        other.is_hidden = true;
+    }
+    mounts.push(mount);
 }
 
 impl Mount {
@@ -123,6 +133,7 @@ fn parse_line(line: &[u8], paths: &Paths) -> Result<Mount, Fault> {
         major: major.to_string(),
         minor: minor.to_string(),
         is_readonly,
+        is_hidden: false,
         path: path.into(),
     })
 }

@@ -85,14 +85,14 @@ fn a_slow_mount_is_not_yet_an_error() {
     assert_eq!(host.probe(&["/hang"]), [usage(2.0)]);
 }
 
-/// Gathers over a mountinfo of two lines, one of which is not there.
+/// Gathers over two mounts of one name, one that is not there, and one that is not wanted.
 #[test]
 fn tells_what_the_mounts_say() {
     let host = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(host.path().join("proc/self")).unwrap();
     std::fs::create_dir_all(host.path().join("root/data")).unwrap();
     let mountinfo = "1 0 8:1 / /data rw - ext4 /dev/sda1 ro\n2 0 8:2 / /missing rw - xfs /dev/sda2 rw\n\
-                     3 0 0:4 / /proc rw - proc proc rw\n";
+                     3 0 0:4 / /proc rw - proc proc rw\n4 0 8:3 / /data rw - ext4 /dev/sda1 ro\n";
     std::fs::write(host.path().join("proc/self/mountinfo"), mountinfo).unwrap();
     let paths =
         Paths { procfs: host.path().join("proc"), rootfs: host.path().join("root"), ..Paths::default() };
@@ -104,7 +104,7 @@ fn tells_what_the_mounts_say() {
     out.write_text(&mut text);
     let text = String::from_utf8(text).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert_eq!(lines.len(), 11, "{text}");
+    assert_eq!(lines.len(), 12, "{text}");
     let well = "{device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/data\"}";
     let ill = "{device=\"/dev/sda2\",device_error=\"no such file or directory\",fstype=\"xfs\",mountpoint=\"/missing\"}";
     for line in [
