@@ -258,14 +258,14 @@ impl<'a> VectorVector<'a> {
         if self.operation.returns_bool { (f64::from(u8::from(keeps)), true) } else { (value, keeps) }
     }
 
+    /// What stands for a missing partner of the "many" side. As in Prometheus `group_right` swaps the sides but
+    /// not their fill values.
     fn fill_for_one(&self) -> Option<f64> {
-        let fill = self.matching.fill;
-        if self.many_is_right() { fill.left } else { fill.right }.map(|value| value.0)
+        self.matching.fill.right.map(|value| value.0)
     }
 
     fn fill_for_many(&self) -> Option<f64> {
-        let fill = self.matching.fill;
-        if self.many_is_right() { fill.right } else { fill.left }.map(|value| value.0)
+        self.matching.fill.left.map(|value| value.0)
     }
 
     /// A step of the streaming join: each key has at most one partner, and no two results share labels.

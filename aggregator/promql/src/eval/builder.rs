@@ -285,7 +285,7 @@ impl<'a> Builder<'a> {
         };
         if *op == Aggregation::CountValues {
             let label = parameter.as_ref().map_or(Ok(""), string)?;
-            if label.is_empty() {
+            if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
                 return Err(QueryError::Execution(format!("invalid label name {}", quote(label))));
             }
             let inner = self.vector(operand, grid)?.operator;

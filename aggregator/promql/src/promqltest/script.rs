@@ -113,6 +113,16 @@ impl Script {
         Ok(Self { commands })
     }
 
+    /// The same script with every expectation made wrong: whatever passes now shows that the runner does not look.
+    pub fn falsified(mut self) -> Self {
+        for command in &mut self.commands {
+            if let Command::Eval(eval) = command {
+                eval.falsify();
+            }
+        }
+        self
+    }
+
     /// How many evaluations it has.
     pub fn evaluations(&self) -> usize {
         self.commands.iter().filter(|command| matches!(command, Command::Eval(_))).count()
@@ -188,6 +198,24 @@ fn pattern(text: &str) -> Result<Regex, String> {
 }
 
 impl Eval {
+    fn falsify(&mut self) {
+        if self.fail.take().is_some() {
+            return;
+        }
+        if let Some(text) = &mut self.string {
+            text.push('?');
+        } else if let Some(value) = &mut self.scalar {
+            *value = other(*value);
+        } else if let Some(SequenceValue::Value(value)) =
+            self.series.iter_mut().flat_map(|(_, values)| values).next_back()
+        {
+            *value = other(*value);
+        } else {
+            let labels = Labels::from_pairs([("falsified", "yes")]);
+            self.series.push((labels, vec![SequenceValue::Value(1.0)]));
+        }
+    }
+
     /// Reads a line of the body; whether there may be more.
     fn parse_line(&mut self, line: &str) -> Result<bool, String> {
         if let Some(rest) = line.strip_prefix("expect range vector") {
@@ -244,4 +272,9 @@ fn number(line: &str) -> Option<f64> {
     let unsigned = line.strip_prefix(['+', '-']).unwrap_or(line);
     let value = crate::syntax::parse_number(unsigned)?;
     Some(if line.starts_with('-') { -value } else { value })
+}
+
+/// A value that is certainly another one.
+fn other(value: f64) -> f64 {
+    if value.is_finite() { value + 1.0 + value.abs() } else { 0.0 }
 }
