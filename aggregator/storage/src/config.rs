@@ -29,6 +29,8 @@ pub struct StorageConfig {
     pub merge_quiet_ms: i64,
     /// Memory for blocks read from disk.
     pub block_cache_bytes: usize,
+    /// Called with a name at places where a crash is worth testing.
+    pub crash_point: Option<fn(&'static str)>,
 }
 
 impl StorageConfig {
@@ -48,6 +50,7 @@ impl StorageConfig {
             merge_parts_min: 8,
             merge_quiet_ms: 60 * MINUTE_MS,
             block_cache_bytes: 64 << 20,
+            crash_point: None,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode, IngestExternalFileOptions,
-    MultiThreaded, Options, SstFileWriter, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode,
+    IngestExternalFileOptions, MultiThreaded, Options, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use crate::bytes::VERSION;
@@ -138,7 +138,12 @@ fn synced() -> WriteOptions {
 pub(crate) type Records = std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Brings `files` and `records` in at once: after a crash either all of it is there or nothing.
-pub(crate) fn ingest(db: &Db, path: &Path, mut files: Vec<PathBuf>, records: &Records) -> Result<(), rocksdb::Error> {
+pub(crate) fn ingest(
+    db: &Db,
+    path: &Path,
+    mut files: Vec<PathBuf>,
+    records: &Records,
+) -> Result<(), rocksdb::Error> {
     let record_file = staging(path).join("records.sst");
     let options = Options::default();
     let mut writer = SstFileWriter::create(&options);

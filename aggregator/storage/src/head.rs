@@ -174,12 +174,15 @@ impl SeriesGroup {
             return;
         }
         let rest: Vec<&Matcher> = matchers.iter().filter(|matcher| !index.settles(matcher)).collect();
-        let metric = rest.iter().find(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal);
+        let metric =
+            rest.iter().find(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal);
         let by_metric = match metric {
             Some(metric) => index.with_metric(&self.series, metric.value()),
             None => &index.by_metric,
         };
-        let passes = |labels: &Labels| rest.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")));
+        let passes = |labels: &Labels| {
+            rest.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+        };
         out.extend(
             by_metric
                 .iter()

@@ -1,19 +1,60 @@
-#![allow(unused_variables, clippy::unimplemented, reason = "bodies follow")]
 //! Samples on disk: log, head, parts, and one consistent view over them.
+//!
+//! | Module | Job |
+//! |---|---|
+//! | `queue`, `writer` | frames from any thread to the one that writes them, many with one sync |
+//! | `ingest` | a frame decoded, written to the log, applied to the head; the log read again at the start |
+//! | `head` | samples that are in no part yet, row by row |
+//! | `freeze`, `part_writer` | the head turned into columns, one part a day, all ingested in one call |
+//! | `compact`, `maintain` | parts merged, days past retention deleted, a failed disk waited for |
+//! | `part`, `stream`, `view` | reading: postings, columns, series put together in the order of their labels |
+//! | `samples`, `absence` | which value wins; what a writer's absence reads as |
+//! | `catalogue`, `record`, `keys`, `bytes` | what is known of logs; how all of it is written (`FORMAT.md`) |
+//!
+//! What always holds:
+//!
+//! - An append is answered as durable only after its bytes are synced and its samples are visible.
+//! - A log's batches are applied in order, each once, whatever crashes in between: a part's record says up to which
+//!   batch its logs are in parts, and comes with the part in one atomic step.
+//! - `apply` reads no clock and draws no random number: replicas that applied the same logs answer the same, bit for
+//!   bit, whenever they froze and merged.
+//! - Queries take a view and then no lock that a writer holds for longer than it takes to copy some pointers.
+//!
+//! This crate knows no HTTP, no socket, and no async runtime.
 
+mod absence;
 mod append;
+mod bytes;
+mod catalogue;
+mod compact;
 mod config;
+mod db;
 mod error;
+mod freeze;
+mod head;
+mod ingest;
+mod keys;
+mod maintain;
+mod open;
+mod part;
+mod part_writer;
+mod queue;
+mod ranges;
+mod record;
+mod samples;
+mod shared;
 mod statistics;
 mod status;
 mod storage;
+mod stream;
 mod view;
+mod writer;
 
 pub use append::{Append, AppendOutcome, AppendRefusal, Busy, Done, Resume, StorageFault};
 pub use config::StorageConfig;
 pub use error::OpenError;
 pub use statistics::Statistics;
-pub use status::{Gap, LogStatus, TimeRange, WriterStatus};
+pub use status::{LogStatus, TimeRange, WriterStatus};
 pub use storage::Storage;
 pub use view::View;
 

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
 use rocksdb::{Direction, IteratorMode};
+use rustc_hash::FxHashSet;
 use vedette_chunk::{decode_times, decode_values};
 use vedette_model::{Labels, Matcher, Metadata, MetricKind};
+use vedette_wire::LogId;
 
 use crate::bytes::{BytesError, Reader, open};
 use crate::db::{Db, PARTS};
@@ -101,7 +103,11 @@ impl Part {
         Ok(found.unwrap_or_else(all) - excluded)
     }
 
-    fn with_value(&self, name: &str, mut accept: impl FnMut(&str) -> bool) -> Result<RoaringBitmap, ReadError> {
+    fn with_value(
+        &self,
+        name: &str,
+        mut accept: impl FnMut(&str) -> bool,
+    ) -> Result<RoaringBitmap, ReadError> {
         let mut found = RoaringBitmap::new();
         self.for_values(name, |value, postings| {
             if accept(value) {
@@ -141,7 +147,11 @@ impl Part {
     }
 
     /// Every label name, in the order of keys, with whether `accept`ed ordinals have it.
-    pub(crate) fn label_names(&self, matching: Option<&RoaringBitmap>, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+    pub(crate) fn label_names(
+        &self,
+        matching: Option<&RoaringBitmap>,
+        out: &mut BTreeSet<String>,
+    ) -> Result<(), ReadError> {
         let prefix = self.record.id.text(Kind::Postings, &[]);
         self.scan(&prefix, |rest, bytes| {
             let mut reader = Reader::new(rest, "a label's name");
@@ -249,8 +259,11 @@ impl PartReader {
         if self.labels.as_ref().is_none_or(|(kept, _)| *kept != group) {
             self.labels = Some((group, self.read_labels(group)?));
         }
-        let labels = self.labels.as_ref().and_then(|(_, labels)| labels.get((ordinal % LABELS_GROUP) as usize));
-        labels.cloned().ok_or_else(|| self.part.damaged("labels", format_args!("series {ordinal} is missing")))
+        let labels =
+            self.labels.as_ref().and_then(|(_, labels)| labels.get((ordinal % LABELS_GROUP) as usize));
+        labels
+            .cloned()
+            .ok_or_else(|| self.part.damaged("labels", format_args!("series {ordinal} is missing")))
     }
 
     fn read_labels(&self, group: u32) -> Result<Vec<Labels>, ReadError> {
@@ -266,7 +279,13 @@ impl PartReader {
     }
 
     /// Appends the series' runs in the range, both ends included; empty ones are left out.
-    pub(crate) fn runs(&mut self, ordinal: u32, start: i64, end: i64, out: &mut Vec<Run>) -> Result<(), ReadError> {
+    pub(crate) fn runs(
+        &mut self,
+        ordinal: u32,
+        start: i64,
+        end: i64,
+        out: &mut Vec<Run>,
+    ) -> Result<(), ReadError> {
         for column in self.columns(ordinal)? {
             if column.last < start || column.first > end {
                 continue;
@@ -309,6 +328,23 @@ impl PartReader {
         Ok(false)
     }
 
+    /// Whether one of `logs` has brought the series something that may lie in the range.
+    pub(crate) fn is_of(
+        &mut self,
+        ordinal: u32,
+        logs: &FxHashSet<LogId>,
+        start: i64,
+        end: i64,
+    ) -> Result<bool, ReadError> {
+        let of = |part: &Part, place: u32| {
+            part.record.logs.get(place as usize).is_some_and(|batches| logs.contains(&batches.log))
+        };
+        let columns = self.columns(ordinal)?;
+        Ok(columns
+            .iter()
+            .any(|column| column.first <= end && column.last >= start && of(&self.part, column.log)))
+    }
+
     fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
         let group = ordinal / COLUMNS_GROUP;
         if self.columns.as_ref().is_none_or(|(kept, ..)| *kept != group) {
@@ -342,8 +378,10 @@ impl PartReader {
             }
             self.times_group = Some((group, columns));
         }
-        let column = self.times_group.as_ref().and_then(|(_, columns)| columns.get((place % TIMES_GROUP) as usize));
-        let column = column.ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))?;
+        let column =
+            self.times_group.as_ref().and_then(|(_, columns)| columns.get((place % TIMES_GROUP) as usize));
+        let column =
+            column.ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))?;
         let mut times = Vec::new();
         decode_times(column, COLUMN_SAMPLES_MAX, &mut times)
             .map_err(|error| self.part.damaged("a column of times", error))?;

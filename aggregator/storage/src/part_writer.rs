@@ -109,7 +109,9 @@ impl<'a> PartWriter<'a> {
     }
 
     fn add_column(&mut self, run: &Run) {
-        let (Some(log), Some(&first), Some(&last)) = (run.log, run.at_ms.first(), run.at_ms.last()) else { return };
+        let (Some(log), Some(&first), Some(&last)) = (run.log, run.at_ms.first(), run.at_ms.last()) else {
+            return;
+        };
         self.samples += run.at_ms.len() as u64;
         self.range.from = self.range.from.min(Timestamp::from_millis(first));
         self.range.through = self.range.through.max(Timestamp::from_millis(last));

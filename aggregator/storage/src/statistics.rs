@@ -1,5 +1,11 @@
 //! Numbers for `/metrics`.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::AppendRefusal;
+
 /// What the storage counts. Counters start at zero when the process starts; the rest is how it is now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
@@ -67,4 +73,87 @@ pub struct Statistics {
     pub replayed_frames: u64,
     /// Time the last opening took.
     pub open_seconds: f64,
+}
+
+/// What [`Statistics`] is made of where it counts.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) samples_appended: AtomicU64,
+    pub(crate) batches_appended: AtomicU64,
+    pub(crate) batches_known: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) gaps: AtomicU64,
+    pub(crate) gap_batches: AtomicU64,
+    pub(crate) refused: [AtomicU64; AppendRefusal::REASONS.len()],
+    pub(crate) failed: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) log_generations: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
+    pub(crate) freezes: AtomicU64,
+    pub(crate) freeze_micros: AtomicU64,
+    pub(crate) merges: AtomicU64,
+    pub(crate) merge_micros: AtomicU64,
+    pub(crate) partitions_deleted: AtomicU64,
+    pub(crate) corrupt: AtomicU64,
+    pub(crate) disk_faults: AtomicU64,
+    pub(crate) reopens: AtomicU64,
+    pub(crate) replayed_frames: AtomicU64,
+    pub(crate) open_micros: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn refuse(&self, refusal: &AppendRefusal) {
+        let reasons = AppendRefusal::REASONS.iter().zip(&self.refused);
+        for (_, count) in reasons.filter(|(reason, _)| **reason == refusal.reason()) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Everything that is counted; the rest is left at its default.
+    pub(crate) fn read(&self) -> Statistics {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let seconds = |counter: &AtomicU64| counter.load(Relaxed) as f64 / 1e6;
+        Statistics {
+            samples_appended: count(&self.samples_appended),
+            batches_appended: count(&self.batches_appended),
+            batches_known: count(&self.batches_known),
+            conflicts: count(&self.conflicts),
+            gaps: count(&self.gaps),
+            gap_batches: count(&self.gap_batches),
+            refused: AppendRefusal::REASONS.into_iter().zip(self.refused.iter().map(count)).collect(),
+            failed: count(&self.failed),
+            log_bytes: count(&self.log_bytes),
+            log_generations: count(&self.log_generations),
+            syncs: count(&self.syncs),
+            sync_seconds: seconds(&self.sync_micros),
+            freezes: count(&self.freezes),
+            freeze_seconds: seconds(&self.freeze_micros),
+            merges: count(&self.merges),
+            merge_seconds: seconds(&self.merge_micros),
+            partitions_deleted: count(&self.partitions_deleted),
+            corrupt: count(&self.corrupt),
+            disk_faults: count(&self.disk_faults),
+            reopens: count(&self.reopens),
+            replayed_frames: count(&self.replayed_frames),
+            open_seconds: seconds(&self.open_micros),
+            ..Statistics::default()
+        }
+    }
+}
+
+/// Adds to a counter of microseconds how long the driver took for something.
+pub(crate) struct Stopwatch<'a>(Instant, &'a AtomicU64);
+
+impl<'a> Stopwatch<'a> {
+    #[expect(clippy::disallowed_methods, reason = "driver: measures its own work, decides nothing by it")]
+    pub(crate) fn start(micros: &'a AtomicU64) -> Self {
+        Self(Instant::now(), micros)
+    }
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        self.1.fetch_add(self.0.elapsed().as_micros() as u64, Relaxed);
+    }
 }

@@ -39,4 +39,3 @@ pub struct TimeRange {
     /// The last time.
     pub through: Timestamp,
 }
-

@@ -1,51 +1,170 @@
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
 use vedette_model::Timestamp;
 use vedette_wire::LogId;
 
-use crate::{Append, Busy, Done, OpenError, Resume, Statistics, StorageConfig, View, WriterStatus};
+use crate::absence::Absences;
+use crate::maintain::Maintenance;
+use crate::open::{Opened, open};
+use crate::queue::Queue;
+use crate::shared::Core;
+use crate::view::on_error;
+use crate::writer::Writer;
+use crate::{
+    Append, AppendOutcome, Busy, Done, OpenError, Resume, Statistics, StorageConfig, StorageFault, View,
+    WriterStatus,
+};
 
 /// The storage. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Storage {}
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    queue: Arc<Queue>,
+    maintenance: Mutex<Maintenance>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Storage {
     /// Opens the folder, makes it when it is not there, and reads the log again.
     pub fn open(config: StorageConfig, now: Timestamp) -> Result<Self, OpenError> {
-        unimplemented!()
+        let disk =
+            |error: std::io::Error| OpenError::Disk { path: config.path.clone(), reason: error.to_string() };
+        std::fs::create_dir_all(&config.path).map_err(disk)?;
+        let core = Arc::new(Core::new(config.clone()));
+        let Opened { state, ingest } = open(&core)?;
+        *core.lock() = state;
+        let queue = Arc::new(Queue::new(config.queue_frames_max, config.queue_bytes_max));
+        let writer = Writer::new(Arc::clone(&core), Arc::clone(&queue), ingest);
+        let thread = std::thread::Builder::new().name("storage-writer".to_owned());
+        let writer = thread.spawn(|| writer.run()).map_err(disk)?;
+        let storage = Self {
+            inner: Arc::new(Inner {
+                core,
+                queue,
+                maintenance: Mutex::default(),
+                writer: Mutex::new(Some(writer)),
+            }),
+        };
+        // A long log is frozen at once, so that the next start is short.
+        storage.maintain(now);
+        Ok(storage)
     }
 
-    /// Queues a frame. `done` is called with what became of it, on the writer thread: it must be quick.
+    /// Queues a frame. `done` is called with what became of it, on the writer thread: it must be quick. After the
+    /// storage has been closed it is called at once.
     pub fn submit(&self, append: Append, done: Done) -> Result<(), Busy> {
-        unimplemented!()
+        match self.inner.queue.push_append(append, done) {
+            Ok(()) => Ok(()),
+            Err(Ok(done)) => {
+                done(AppendOutcome::Failed(StorageFault::Closed));
+                Ok(())
+            }
+            Err(Err(busy)) => Err(busy),
+        }
     }
 
     /// Where a log goes on.
     pub fn resume(&self, log: LogId) -> Resume {
-        unimplemented!()
+        self.inner.core.lock().catalogue.resume(log)
     }
 
     /// What is there now, unchanged as long as the view lives. Take one per query.
     pub fn view(&self, now: Timestamp) -> View {
-        unimplemented!()
+        let core = &self.inner.core;
+        let on_error = on_error(Arc::clone(&core.counters));
+        let state = core.lock();
+        let (parts, heads, absences) = match state.db {
+            Some(_) => {
+                let frozen = state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head));
+                let heads = frozen.into_iter().chain([Arc::clone(&state.active)]).collect();
+                (Arc::clone(&state.parts), heads, state.catalogue.absences(now))
+            }
+            None => (Arc::default(), Vec::new(), Absences::new(now)),
+        };
+        View {
+            parts,
+            heads,
+            version: state.version,
+            oldest: now.minus_millis(core.config.retention_ms).as_millis(),
+            absences,
+            db: state.db.clone(),
+            on_error,
+        }
     }
 
     /// Writers, by name.
     pub fn writers(&self) -> Vec<WriterStatus> {
-        unimplemented!()
+        self.inner.core.lock().catalogue.statuses()
     }
 
     /// Freezes, merges, deletes and recovers, as far as due. To be called every second or so from one thread that
-    /// may be busy for long.
+    /// may be busy for long; called while it runs, it returns at once.
     pub fn maintain(&self, now: Timestamp) {
-        unimplemented!()
+        if let Ok(mut maintenance) = self.inner.maintenance.try_lock() {
+            maintenance.run(&self.inner.core, &self.inner.queue, now);
+        }
+    }
+
+    /// Freezes the head into parts now. Whether it could be done.
+    pub fn freeze(&self, now: Timestamp) -> bool {
+        let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        maintenance.freeze_now(&self.inner.core, &self.inner.queue, now)
     }
 
     /// Takes no more, finishes what is queued, and closes the files once the last view is gone.
     pub fn flush_and_close(&self) {
-        unimplemented!()
+        self.inner.close();
     }
 
     /// Numbers for `/metrics`.
     pub fn statistics(&self) -> Statistics {
-        unimplemented!()
+        let inner = &self.inner;
+        let mut statistics = inner.core.counters.read();
+        let (frames, bytes) = inner.queue.waiting();
+        (statistics.queue_frames, statistics.queue_bytes) = (frames as u64, bytes as u64);
+        let state = inner.core.lock();
+        let frozen = state.frozen.as_ref().map(|frozen| &frozen.head);
+        for head in frozen.into_iter().chain([&state.active]) {
+            statistics.head_series += head.series.load(Relaxed);
+            statistics.head_samples += head.samples.load(Relaxed);
+            statistics.head_bytes += head.bytes.load(Relaxed);
+        }
+        for part in state.parts.iter() {
+            let level = usize::from(part.record.level).min(crate::LEVELS - 1);
+            statistics.parts[level] += 1;
+            statistics.parts_bytes += part.record.bytes;
+            statistics.parts_samples += part.record.samples;
+        }
+        statistics.logs = state.catalogue.logs.len() as u64;
+        statistics.faulted = state.fault.is_some();
+        statistics
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the storage's writer thread has panicked");
+        }
+        // Maintenance that runs holds on to the database: wait for it.
+        let _maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = std::mem::take(&mut *self.core.lock());
+        drop(state);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -1,26 +1,320 @@
-use vedette_model::{Labels, MetadataEntry, SelectError, SelectRequest, SeriesSource, SeriesStream};
+//! One consistent view over parts and heads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use roaring::RoaringBitmap;
+use vedette_model::{
+    Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, SeriesStream,
+};
+
+use crate::absence::Absences;
+use crate::db::Db;
+use crate::head::{Head, labels_of};
+use crate::part::{Part, PartReader, ReadError};
+use crate::statistics::Counters;
+use crate::stream::{HeadSeries, MergedStream, Source, UP};
 
 /// What the storage held at one moment. Implements [`SeriesSource`].
-pub struct View {}
+///
+/// Series whose writer is gone read as absent: stale, and `up` as 0 (module `absence` says exactly how).
+pub struct View {
+    pub(crate) parts: Arc<Vec<Arc<Part>>>,
+    /// The frozen head, if there is one, and the one that grows.
+    pub(crate) heads: Vec<Arc<Head>>,
+    /// Batches after this one are not seen.
+    pub(crate) version: u64,
+    /// Samples before this are past retention.
+    pub(crate) oldest: i64,
+    pub(crate) absences: Absences,
+    /// `None` while the storage reopens itself. Kept so that it is not closed under the view.
+    pub(crate) db: Option<Arc<Db>>,
+    pub(crate) on_error: Box<dyn Fn(ReadError) -> SelectError + Send + Sync>,
+}
+
+/// How read errors are counted and told.
+pub(crate) fn on_error(counters: Arc<Counters>) -> Box<dyn Fn(ReadError) -> SelectError + Send + Sync> {
+    Box::new(move |error| {
+        if matches!(error, ReadError::Bytes { .. }) {
+            counters.corrupt.fetch_add(1, Ordering::Relaxed);
+        }
+        SelectError::Storage(error.to_string())
+    })
+}
 
 impl SeriesSource for View {
     fn select<'a>(&'a self, request: &SelectRequest<'a>) -> Result<Box<dyn SeriesStream + 'a>, SelectError> {
-        unimplemented!()
+        let (start, end) = self.range(request)?;
+        let (reach, reaching) = self.reaching(request.matchers, start, end)?;
+        let mut sources = Vec::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
+            let ordinals = part.matching(request.matchers).map_err(&self.on_error)?;
+            push_part(&mut sources, part, ordinals);
+        }
+        for part in self.parts.iter().filter(|part| !part.overlaps(start, end) && part.overlaps(reach, end)) {
+            let ordinals = self.ordinals_of(part, &reaching)?;
+            push_part(&mut sources, part, ordinals);
+        }
+        let head_start = if reaching.is_empty() { start } else { reach };
+        for head in &self.heads {
+            let series = self.head_series(head, request.matchers, head_start, end);
+            if !series.is_empty() {
+                sources.push(Source::Head { series: series.into_iter() });
+            }
+        }
+        Ok(Box::new(MergedStream::new(
+            sources,
+            &self.absences,
+            (start, end),
+            (reach, reaching),
+            self.on_error.as_ref(),
+        )?))
     }
 
     fn series(&self, request: &SelectRequest<'_>) -> Result<Vec<Labels>, SelectError> {
-        unimplemented!()
+        let (start, end) = self.range(request)?;
+        let mut all = BTreeSet::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
+            let ordinals = self.present(part, request.matchers, start, end)?;
+            let mut reader = PartReader::new(Arc::clone(part));
+            for ordinal in ordinals {
+                all.insert(reader.labels(ordinal).map_err(&self.on_error)?);
+            }
+        }
+        for head in &self.heads {
+            all.extend(self.present_in_head(head, request.matchers, start, end));
+        }
+        all.extend(self.derived_up(request.matchers, start, end)?);
+        Ok(all.into_iter().collect())
     }
 
     fn label_names(&self, request: &SelectRequest<'_>) -> Result<Vec<String>, SelectError> {
-        unimplemented!()
+        let (start, end) = self.range(request)?;
+        let mut names = BTreeSet::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
+            if request.matchers.is_empty() && part.is_within(start, end) {
+                part.label_names(None, &mut names).map_err(&self.on_error)?;
+            } else {
+                let ordinals = self.present(part, request.matchers, start, end)?;
+                part.label_names(Some(&ordinals), &mut names).map_err(&self.on_error)?;
+            }
+        }
+        let mut add = |labels: &Labels| {
+            for (name, _) in labels {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        };
+        for head in &self.heads {
+            self.present_in_head(head, request.matchers, start, end).iter().for_each(&mut add);
+        }
+        self.derived_up(request.matchers, start, end)?.iter().for_each(&mut add);
+        Ok(names.into_iter().collect())
     }
 
     fn label_values(&self, name: &str, request: &SelectRequest<'_>) -> Result<Vec<String>, SelectError> {
-        unimplemented!()
+        let (start, end) = self.range(request)?;
+        let mut values = BTreeSet::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
+            let all = request.matchers.is_empty() && part.is_within(start, end);
+            let ordinals = match all {
+                true => RoaringBitmap::new(),
+                false => self.present(part, request.matchers, start, end)?,
+            };
+            part.for_values(name, |value, postings| {
+                if !values.contains(value) && (all || !ordinals.is_disjoint(&postings()?)) {
+                    values.insert(value.to_owned());
+                }
+                Ok(())
+            })
+            .map_err(&self.on_error)?;
+        }
+        let mut add = |labels: &Labels| {
+            if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
+                values.insert(value.to_owned());
+            }
+        };
+        for head in &self.heads {
+            self.present_in_head(head, request.matchers, start, end).iter().for_each(&mut add);
+        }
+        self.derived_up(request.matchers, start, end)?.iter().for_each(&mut add);
+        Ok(values.into_iter().collect())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<MetadataEntry>, SelectError> {
-        unimplemented!()
+        self.check_open()?;
+        let mut known = BTreeMap::new();
+        for part in self.parts.iter() {
+            part.metadata(metric, &mut known).map_err(&self.on_error)?;
+        }
+        for head in &self.heads {
+            let families = head.families().into_iter();
+            for (name, metadata) in families.filter(|(name, _)| metric.is_none_or(|metric| metric == name)) {
+                known.entry(name).or_default().extend(metadata);
+            }
+        }
+        let entries = known.into_iter().flat_map(|(metric, known)| {
+            known.into_iter().map(move |metadata| MetadataEntry { metric: metric.clone(), metadata })
+        });
+        Ok(entries.collect())
+    }
+}
+
+impl View {
+    /// What is asked for, without what is past retention.
+    fn range(&self, request: &SelectRequest<'_>) -> Result<(i64, i64), SelectError> {
+        self.check_open()?;
+        Ok((request.start.as_millis().max(self.oldest), request.end.as_millis()))
+    }
+
+    fn check_open(&self) -> Result<(), SelectError> {
+        match self.db {
+            Some(_) => Ok(()),
+            None => Err(SelectError::Storage(
+                "storage is closed, or reopening after a fault of its disk".to_owned(),
+            )),
+        }
+    }
+
+    /// The series of a part with a sample in the range.
+    fn present(
+        &self,
+        part: &Arc<Part>,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<RoaringBitmap, SelectError> {
+        let ordinals = part.matching(matchers).map_err(&self.on_error)?;
+        if part.is_within(start, end) {
+            return Ok(ordinals);
+        }
+        let mut reader = PartReader::new(Arc::clone(part));
+        let mut present = RoaringBitmap::new();
+        for ordinal in ordinals {
+            if reader.has_sample(ordinal, start, end).map_err(&self.on_error)? {
+                present.insert(ordinal);
+            }
+        }
+        Ok(present)
+    }
+
+    fn present_in_head(&self, head: &Head, matchers: &[Matcher], start: i64, end: i64) -> Vec<Labels> {
+        let series = self.head_series(head, matchers, start, end);
+        series.into_iter().filter(|series| !series.run().0.is_empty()).map(|series| series.labels).collect()
+    }
+
+    /// Matching series of a head in the order of their labels, with the rows of the range.
+    fn head_series(&self, head: &Head, matchers: &[Matcher], start: i64, end: i64) -> Vec<HeadSeries> {
+        let mut found = Vec::new();
+        let mut indices = Vec::new();
+        for block in head.blocks().iter() {
+            let series = block.series();
+            indices.clear();
+            series.iter().for_each(|group| group.select(matchers, &mut indices));
+            if indices.is_empty() {
+                continue;
+            }
+            let rows = Arc::new(block.rows(self.version, start, end));
+            if rows.is_empty() {
+                continue;
+            }
+            found.extend(indices.iter().filter_map(|&index| {
+                let labels = labels_of(&series, index)?.clone();
+                Some(HeadSeries { labels, log: block.log, index, rows: Arc::clone(&rows) })
+            }));
+        }
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+
+    /// `up` series that may read as absent in the range because of what came before it, and from when on they have
+    /// to be known.
+    fn reaching(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<(i64, BTreeSet<Labels>), SelectError> {
+        let none = (start, BTreeSet::new());
+        let on_name = |matcher: &&Matcher| matcher.name() == METRIC_NAME;
+        if !matchers.iter().filter(on_name).all(|matcher| matcher.matches(UP)) {
+            return Ok(none);
+        }
+        let Some((reach, logs)) = self.absences.reach(start, end) else { return Ok(none) };
+        let reach = reach.max(self.oldest);
+        let mut up_matchers = vec![Matcher::equal(METRIC_NAME, UP)];
+        up_matchers.extend(matchers.iter().filter(|matcher| !on_name(matcher)).cloned());
+        let mut found = BTreeSet::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(reach, start)) {
+            if !part.record.logs.iter().any(|batches| logs.contains(&batches.log)) {
+                continue;
+            }
+            let mut reader = PartReader::new(Arc::clone(part));
+            for ordinal in part.matching(&up_matchers).map_err(&self.on_error)? {
+                if reader.is_of(ordinal, &logs, reach, start).map_err(&self.on_error)? {
+                    found.insert(reader.labels(ordinal).map_err(&self.on_error)?);
+                }
+            }
+        }
+        for head in &self.heads {
+            let series = self.head_series(head, &up_matchers, reach, start).into_iter();
+            found.extend(series.filter(|series| logs.contains(&series.log)).map(|series| series.labels));
+        }
+        Ok((reach, found))
+    }
+
+    /// Series that only read as absent in the range.
+    fn derived_up(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<BTreeSet<Labels>, SelectError> {
+        let (_, reaching) = self.reaching(matchers, start, end)?;
+        let mut found = BTreeSet::new();
+        if reaching.is_empty() {
+            return Ok(found);
+        }
+        let mut up_matchers = matchers.to_vec();
+        up_matchers.push(Matcher::equal(METRIC_NAME, UP));
+        let request = SelectRequest {
+            matchers: &up_matchers,
+            start: vedette_model::Timestamp::from_millis(start),
+            end: vedette_model::Timestamp::from_millis(end),
+        };
+        let mut stream = self.select(&request)?;
+        let mut samples = Default::default();
+        while let Some(labels) = stream.next_into(&mut samples)? {
+            if reaching.contains(&labels) {
+                found.insert(labels);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The series with exactly these labels.
+    fn ordinals_of(&self, part: &Arc<Part>, wanted: &BTreeSet<Labels>) -> Result<RoaringBitmap, SelectError> {
+        let mut found = RoaringBitmap::new();
+        let mut reader = PartReader::new(Arc::clone(part));
+        for labels in wanted {
+            let matchers: Vec<Matcher> =
+                labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+            for ordinal in part.matching(&matchers).map_err(&self.on_error)? {
+                if reader.labels(ordinal).map_err(&self.on_error)? == *labels {
+                    found.insert(ordinal);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn push_part(sources: &mut Vec<Source>, part: &Arc<Part>, ordinals: RoaringBitmap) {
+    if !ordinals.is_empty() {
+        let ordinals: Vec<u32> = ordinals.into_iter().collect();
+        let reader = Box::new(PartReader::new(Arc::clone(part)));
+        sources.push(Source::Part { reader, ordinals: ordinals.into_iter() });
     }
 }

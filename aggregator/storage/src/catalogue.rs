@@ -1,0 +1,119 @@
+//! What is known of all logs: watermarks, completeness, gaps.
+
+use std::collections::BTreeMap;
+
+use vedette_model::Timestamp;
+use vedette_wire::{AgentName, BatchSeq, LogId};
+
+use crate::absence::{Absences, joined};
+use crate::record::LogRecord;
+use crate::{LogStatus, Resume, TimeRange, WriterStatus};
+
+#[derive(Default)]
+pub(crate) struct Catalogue {
+    pub(crate) logs: BTreeMap<LogId, LogInfo>,
+    writers: BTreeMap<AgentName, Vec<LogId>>,
+}
+
+pub(crate) struct LogInfo {
+    pub(crate) record: LogRecord,
+    /// The next batch can only be read after its segment's key batch has come again.
+    pub(crate) needs_key: bool,
+    /// Batches applied since the last freeze: the first and the last.
+    pub(crate) in_head: Option<(u64, u64)>,
+}
+
+impl Catalogue {
+    /// The entry of a log, made when it is new.
+    pub(crate) fn entry(&mut self, log: LogId, writer: &AgentName, interval_ms: u32) -> &mut LogInfo {
+        self.logs.entry(log).or_insert_with(|| {
+            self.writers.entry(writer.clone()).or_default().push(log);
+            let record = LogRecord {
+                writer: writer.clone(),
+                interval_ms,
+                watermark: 0,
+                complete: Default::default(),
+                gaps: Vec::new(),
+            };
+            LogInfo { record, needs_key: true, in_head: None }
+        })
+    }
+
+    /// A log's record as it was stored.
+    pub(crate) fn restore(&mut self, log: LogId, record: LogRecord) {
+        let (writer, interval_ms) = (record.writer.clone(), record.interval_ms);
+        self.entry(log, &writer, interval_ms).record = record;
+    }
+
+    /// Forgets logs that have brought nothing since the last freeze and nothing that retention has kept.
+    pub(crate) fn forget_before(&mut self, oldest: Timestamp) -> Vec<LogId> {
+        let past = |info: &LogInfo| {
+            info.in_head.is_none()
+                && info.record.complete.last_through().is_some_and(|through| through < oldest)
+        };
+        let gone: Vec<LogId> = self.logs.iter().filter(|(_, info)| past(info)).map(|(log, _)| *log).collect();
+        for log in &gone {
+            if let Some(info) = self.logs.remove(log)
+                && let Some(logs) = self.writers.get_mut(&info.record.writer)
+            {
+                logs.retain(|other| other != log);
+                if logs.is_empty() {
+                    self.writers.remove(&info.record.writer);
+                }
+            }
+        }
+        gone
+    }
+
+    pub(crate) fn resume(&self, log: LogId) -> Resume {
+        match self.logs.get(&log) {
+            Some(info) => Resume { through: BatchSeq(info.record.watermark), needs_key: info.needs_key },
+            None => Resume { through: BatchSeq(0), needs_key: false },
+        }
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<WriterStatus> {
+        self.writers.keys().map(|name| self.status(name)).collect()
+    }
+
+    fn status(&self, name: &AgentName) -> WriterStatus {
+        let mut logs: Vec<LogStatus> = self.logs_of(name).map(|(log, info)| log_status(log, info)).collect();
+        logs.sort_by_key(|status| status.log);
+        let complete: Vec<TimeRange> =
+            joined(self.ranges_of(name)).into_iter().map(|(range, _)| range).collect();
+        let complete_through = complete.last().map(|range| range.through);
+        WriterStatus { name: name.clone(), logs, complete, complete_through }
+    }
+
+    /// When which writers were absent, up to `now`.
+    pub(crate) fn absences(&self, now: Timestamp) -> Absences {
+        let mut absences = Absences::new(now);
+        for (name, logs) in &self.writers {
+            absences.add_writer(logs, self.ranges_of(name));
+        }
+        absences
+    }
+
+    fn logs_of<'a>(&'a self, name: &AgentName) -> impl Iterator<Item = (LogId, &'a LogInfo)> {
+        let logs = self.writers.get(name).into_iter().flatten();
+        logs.filter_map(|log| Some((*log, self.logs.get(log)?)))
+    }
+
+    fn ranges_of(&self, name: &AgentName) -> Vec<(TimeRange, u32)> {
+        self.logs_of(name)
+            .flat_map(|(_, info)| {
+                info.record.complete.as_slice().iter().map(|range| (*range, info.record.interval_ms))
+            })
+            .collect()
+    }
+}
+
+fn log_status(log: LogId, info: &LogInfo) -> LogStatus {
+    LogStatus {
+        log,
+        through: BatchSeq(info.record.watermark),
+        interval_ms: info.record.interval_ms,
+        complete: info.record.complete.as_slice().to_vec(),
+        gaps: info.record.gaps.clone(),
+    }
+}

@@ -1,0 +1,536 @@
+//! Frames in: decode, write to the log, apply to the head.
+//!
+//! A frame is decoded before it is written, so that what does not decode never gets into the log, and the log can
+//! always be read again. All that the writer thread knows of a log, its decoder above all, is here; what others may
+//! see of it is in the catalogue.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rocksdb::{Direction, IteratorMode, WriteBatch};
+use rustc_hash::FxHashMap;
+use vedette_model::Timestamp;
+use vedette_wire::{
+    AgentName, BatchSeq, DecodeError, DecodeLimits, FrameHeader, FrameKind, Gap, LogId, RowValues,
+    SegmentDecoder,
+};
+
+use crate::db::{Db, create_generation, drop_generation, generation_name, write_synced};
+use crate::head::{Block, FamilyList, Head, LogDictionary, TargetSeries};
+use crate::keys::{self, TIME_END_MS, TIME_MIN_MS};
+use crate::record::LogEntry;
+use crate::shared::{Core, Frozen};
+use crate::statistics::{Counters, Stopwatch};
+use crate::{Append, AppendRefusal};
+
+pub(crate) struct Ingest {
+    core: Arc<Core>,
+    logs: FxHashMap<LogId, LogWork>,
+    /// The generation that is written, the last of `generations`.
+    generation: u64,
+    /// Bytes of frames in each.
+    generations: BTreeMap<u64, u64>,
+    /// Counts heads: blocks of an older one are not written to.
+    head: u64,
+}
+
+/// The writer thread's memory of a log.
+struct LogWork {
+    decoder: SegmentDecoder,
+    dictionary: LogDictionary,
+    /// The segment that the decoder is in.
+    segment: Option<OpenSegment>,
+    /// The last batch staged; the catalogue has the last one applied.
+    watermark: u64,
+    /// Written into this generation.
+    entry: Option<(u64, LogEntry)>,
+    /// The last generation that took a frame.
+    last_generation: u64,
+    blocks: Vec<Option<Arc<Block>>>,
+    /// The head that `blocks` are of.
+    head: u64,
+}
+
+#[derive(Clone, Copy)]
+struct OpenSegment {
+    key_seq: u64,
+    /// The generation from which on all of the segment's frames can be read.
+    generation: u64,
+}
+
+/// A frame that has been decoded and waits to be written and applied.
+pub(crate) struct Staged {
+    log: LogId,
+    writer: AgentName,
+    interval_ms: u32,
+    /// The last batch that the frame settles.
+    pub(crate) seq: u64,
+    first: u64,
+    rows: Vec<StagedRow>,
+    families: Arc<FamilyList>,
+    complete: (Timestamp, Timestamp),
+    gap: Option<Gap>,
+}
+
+struct StagedRow {
+    target: usize,
+    series: TargetSeries,
+    at_ms: i64,
+    values: RowValues,
+}
+
+impl Staged {
+    /// Counts what is about to be applied.
+    pub(crate) fn count(&self, counters: &Counters) {
+        let samples: usize = self.rows.iter().map(|row| row.values.count_present()).sum();
+        counters.samples_appended.fetch_add(samples as u64, Relaxed);
+        if let Some(gap) = &self.gap {
+            counters.gaps.fetch_add(1, Relaxed);
+            counters.gap_batches.fetch_add(gap.to.0.saturating_sub(gap.from.0) + 1, Relaxed);
+        }
+    }
+}
+
+/// What staging makes of a frame.
+pub(crate) enum Stage {
+    /// To be written and applied.
+    New(Box<Staged>),
+    /// Here already. `keep`: the decoder needed it, so the log has to have it.
+    Known { keep: bool },
+}
+
+/// What a frame stands for in its log.
+struct Place {
+    header: FrameHeader,
+    /// The last batch that it settles, and its number in the log.
+    last: u64,
+}
+
+impl LogWork {
+    fn new(watermark: u64) -> Self {
+        Self {
+            decoder: SegmentDecoder::new(DecodeLimits::default()),
+            dictionary: LogDictionary::default(),
+            segment: None,
+            watermark,
+            entry: None,
+            last_generation: 0,
+            blocks: Vec::new(),
+            head: 0,
+        }
+    }
+
+    /// The segment has to come again from its key batch on.
+    fn forget_segment(&mut self) {
+        self.segment = None;
+        self.decoder = SegmentDecoder::new(DecodeLimits::default());
+    }
+
+    /// Whether a frame already known brings the decoder nearer to the next batch.
+    fn wants(&self, place: &Place) -> bool {
+        let behind = self.segment.is_none() || self.decoder.position() != Some(BatchSeq(self.watermark));
+        match place.header.kind {
+            FrameKind::Key => behind,
+            FrameKind::Delta => {
+                behind && self.decoder.position().is_some_and(|position| position.next() == place.header.seq)
+            }
+            FrameKind::Gap => false,
+        }
+    }
+}
+
+impl Ingest {
+    /// Starts with the generations that there are.
+    pub(crate) fn new(core: Arc<Core>, generations: &[u64]) -> Self {
+        Self {
+            core,
+            logs: FxHashMap::default(),
+            generation: generations.last().copied().unwrap_or(0),
+            generations: generations.iter().map(|generation| (*generation, 0)).collect(),
+            head: 0,
+        }
+    }
+
+    /// Decodes a frame. Nothing is visible before [`Ingest::apply`].
+    pub(crate) fn stage(&mut self, append: &Append) -> Result<Stage, AppendRefusal> {
+        let log = append.log;
+        let malformed = |reason: String| AppendRefusal::Malformed { log, reason };
+        let header = FrameHeader::parse(&append.frame).map_err(|error| malformed(error.to_string()))?;
+        let header = header.ok_or_else(|| malformed("not a whole frame".to_owned()))?;
+        if !self.logs.contains_key(&log) {
+            let watermark = self.admit(append)?;
+            self.logs.insert(log, LogWork::new(watermark));
+        }
+        let generation = self.generation;
+        let Some(work) = self.logs.get_mut(&log) else { return Ok(Stage::Known { keep: false }) };
+        if let Some((_, entry)) = &work.entry
+            && entry.writer != append.writer
+        {
+            return Err(AppendRefusal::ForeignLog { log, owner: entry.writer.clone() });
+        }
+        let place = Place { last: header.last_seq.0, header };
+        if place.last <= work.watermark {
+            let keep = work.wants(&place) && work.decode_only(&append.frame, &place, generation);
+            return Ok(Stage::Known { keep });
+        }
+        if place.header.seq.0 > work.watermark + 1 {
+            let expected = BatchSeq(work.watermark + 1);
+            return Err(AppendRefusal::OutOfOrder { log, expected, got: place.header.seq });
+        }
+        let staged = work.decode(append, &place, generation);
+        if staged.is_err() {
+            work.forget_segment();
+            if work.watermark == 0 {
+                // What has brought nothing yet takes no room.
+                self.logs.remove(&log);
+            }
+            self.publish_needs_key(log, true);
+        }
+        staged.map(|staged| Stage::New(Box::new(staged)))
+    }
+
+    /// Checks a log that is seen for the first time since the start; gives its watermark.
+    fn admit(&self, append: &Append) -> Result<u64, AppendRefusal> {
+        let logs_max = self.core.config.logs_max;
+        let state = self.core.lock();
+        match state.catalogue.logs.get(&append.log) {
+            Some(info) if info.record.writer != append.writer => {
+                Err(AppendRefusal::ForeignLog { log: append.log, owner: info.record.writer.clone() })
+            }
+            Some(info) => Ok(info.record.watermark),
+            None if self.logs.len().max(state.catalogue.logs.len()) >= logs_max => {
+                Err(AppendRefusal::LogLimit { logs_max })
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// Adds what a staged or kept frame has to leave in the log.
+    pub(crate) fn write_into(&mut self, db: &Db, batch: &mut WriteBatch, append: &Append, seq: u64) {
+        let Some(family) = db.cf_handle(&generation_name(self.generation)) else { return };
+        let Some(work) = self.logs.get_mut(&append.log) else { return };
+        let entry = LogEntry { writer: append.writer.clone(), interval_ms: append.interval_ms };
+        let written = Some((self.generation, entry));
+        if work.entry != written
+            && let Some((_, entry)) = &written
+        {
+            batch.put_cf(&family, keys::frame(append.log, 0), entry.encode());
+            work.entry = written;
+        }
+        work.last_generation = self.generation;
+        batch.put_cf(&family, keys::frame(append.log, seq), &append.frame);
+        *self.generations.entry(self.generation).or_default() += append.frame.len() as u64;
+    }
+
+    /// Makes a staged frame visible. Gives the log's new watermark.
+    pub(crate) fn apply(&mut self, staged: Staged) -> BatchSeq {
+        let (head, version) = {
+            let state = self.core.lock();
+            (Arc::clone(&state.active), state.version + 1)
+        };
+        if let Some(work) = self.logs.get_mut(&staged.log) {
+            if work.head != self.head {
+                work.head = self.head;
+                work.blocks.clear();
+            }
+            head.add_families(&staged.families);
+            for row in staged.rows {
+                let block = work.block(&head, staged.log, row.target, row.series);
+                head.push_row(&block, version, row.at_ms, row.values);
+            }
+        }
+        let needs_key = self.logs.get(&staged.log).is_none_or(|work| work.segment.is_none());
+        let mut state = self.core.lock();
+        state.version = version;
+        let info = state.catalogue.entry(staged.log, &staged.writer, staged.interval_ms);
+        info.needs_key = needs_key;
+        info.record.interval_ms = staged.interval_ms;
+        info.record.watermark = staged.seq;
+        info.record.complete.add(staged.complete.0, staged.complete.1);
+        info.record.gaps.extend(staged.gap);
+        info.in_head = Some((info.in_head.map_or(staged.first, |(first, _)| first), staged.seq));
+        BatchSeq(staged.seq)
+    }
+
+    /// Tells the catalogue whether the log's next batch needs its key again.
+    pub(crate) fn publish_segment(&self, log: LogId) {
+        let open = self.logs.get(&log).is_some_and(|work| {
+            work.segment.is_some() && work.decoder.position() == Some(BatchSeq(work.watermark))
+        });
+        self.publish_needs_key(log, !open);
+    }
+
+    fn publish_needs_key(&self, log: LogId, needs_key: bool) {
+        if let Some(info) = self.core.lock().catalogue.logs.get_mut(&log) {
+            info.needs_key = needs_key;
+        }
+    }
+
+    /// The log's watermark as acknowledged.
+    pub(crate) fn watermark(&self, log: LogId) -> BatchSeq {
+        BatchSeq(self.logs.get(&log).map_or(0, |work| work.watermark))
+    }
+
+    /// Starts a new generation and a new head; the old head is frozen. Whether there is a frozen head now.
+    pub(crate) fn rotate(&mut self, db: &Db, now: Timestamp) -> Result<bool, rocksdb::Error> {
+        {
+            let state = self.core.lock();
+            if state.frozen.is_some() {
+                return Ok(true);
+            }
+            if state.active.is_empty() && state.catalogue.logs.values().all(|info| info.in_head.is_none()) {
+                return Ok(false);
+            }
+        }
+        let old = self.generation;
+        create_generation(db, old + 1)?;
+        self.generations.insert(old + 1, 0);
+        self.generation = old + 1;
+        self.carry_segments(db)?;
+        self.head += 1;
+        let oldest = now.minus_millis(self.core.config.retention_ms).minus_millis(DAY_MS);
+        let mut guard = self.core.lock();
+        let state = &mut *guard;
+        let mut logs = Vec::new();
+        for (log, info) in &mut state.catalogue.logs {
+            info.record.complete.forget_before(oldest);
+            if let Some(batches) = info.in_head.take() {
+                logs.push((*log, info.record.clone(), batches));
+            }
+        }
+        let frozen_now: std::collections::BTreeSet<LogId> = logs.iter().map(|(log, ..)| *log).collect();
+        let mut forgotten = state.catalogue.forget_before(oldest);
+        forgotten.retain(|log| !frozen_now.contains(log));
+        for log in &forgotten {
+            self.logs.remove(log);
+        }
+        let head = std::mem::take(&mut state.active);
+        state.frozen = Some(Arc::new(Frozen { head, logs, forgotten, generation: old }));
+        Ok(true)
+    }
+
+    /// When there are too many generations, takes the open segments of the oldest along into the new one. Logs that
+    /// had no frame for all that time are not worth it: they have to send their key batch again.
+    fn carry_segments(&mut self, db: &Db) -> Result<(), rocksdb::Error> {
+        let Some(last_old) = self.generation.checked_sub(self.core.config.generations_max as u64) else {
+            return Ok(());
+        };
+        let generation = self.generation;
+        let mut carried = Vec::new();
+        let mut forgotten = Vec::new();
+        for (log, work) in &mut self.logs {
+            let Some(segment) = work.segment.filter(|segment| segment.generation <= last_old) else {
+                continue;
+            };
+            if work.last_generation <= last_old {
+                work.forget_segment();
+                forgotten.push(*log);
+            } else {
+                carried.push((*log, segment.generation, segment.key_seq..=work.watermark));
+                work.segment = Some(OpenSegment { generation, ..segment });
+            }
+        }
+        forgotten.iter().for_each(|log| self.publish_needs_key(*log, true));
+        for (log, from, batches) in carried {
+            self.carry(db, log, from, batches)?;
+        }
+        Ok(())
+    }
+
+    fn carry(
+        &mut self,
+        db: &Db,
+        log: LogId,
+        from: u64,
+        batches: RangeInclusive<u64>,
+    ) -> Result<(), rocksdb::Error> {
+        let mut batch = WriteBatch::default();
+        let Some(target) = db.cf_handle(&generation_name(self.generation)) else { return Ok(()) };
+        let first = keys::frame(log, *batches.start());
+        for (generation, _) in self.generations.range(from..self.generation) {
+            let Some(family) = db.cf_handle(&generation_name(*generation)) else { continue };
+            for entry in db.iterator_cf(&family, IteratorMode::From(&first, Direction::Forward)) {
+                let (key, frame) = entry?;
+                match keys::parse_frame(&key) {
+                    Some((found, seq)) if found == log && batches.contains(&seq) => {
+                        batch.put_cf(&target, &key, &frame)
+                    }
+                    _ => break,
+                }
+            }
+        }
+        if let Some(work) = self.logs.get_mut(&log)
+            && let Some((_, entry)) = &work.entry
+        {
+            batch.put_cf(&target, keys::frame(log, 0), entry.encode());
+        }
+        *self.generations.entry(self.generation).or_default() += batch.size_in_bytes() as u64;
+        write_synced(db, batch)
+    }
+
+    /// Drops generations that are in parts and that no open segment needs, the oldest first.
+    pub(crate) fn drop_generations(&mut self, db: &Db, through: u64) -> Result<(), rocksdb::Error> {
+        let needed =
+            self.logs.values().filter_map(|work| Some(work.segment?.generation)).min().unwrap_or(u64::MAX);
+        while let Some((&oldest, _)) = self.generations.first_key_value()
+            && oldest <= through
+            && oldest < needed
+            && oldest < self.generation
+        {
+            self.core.crash_point("drop_generation");
+            drop_generation(db, oldest)?;
+            self.generations.remove(&oldest);
+        }
+        self.publish_sizes();
+        Ok(())
+    }
+
+    pub(crate) fn publish_sizes(&self) {
+        self.core.counters.log_bytes.store(self.generations.values().sum(), Relaxed);
+        self.core.counters.log_generations.store(self.generations.len() as u64, Relaxed);
+    }
+
+    /// Reads all generations again: what is not in parts is applied, the rest opens segments.
+    pub(crate) fn replay(&mut self, db: &Db) -> Result<(), ReplayError> {
+        let core = Arc::clone(&self.core);
+        let _watch = Stopwatch::start(&core.counters.open_micros);
+        let generations: Vec<u64> = self.generations.keys().copied().collect();
+        for generation in generations {
+            self.generation = generation;
+            let Some(family) = db.cf_handle(&generation_name(generation)) else { continue };
+            let mut entry = None;
+            for item in db.iterator_cf(&family, IteratorMode::Start) {
+                let (key, value) = item?;
+                let corrupt = |what: String| {
+                    ReplayError::Corrupt(format!("generation {generation} of the log: {what}"))
+                };
+                let (log, seq) = keys::parse_frame(&key).ok_or_else(|| corrupt("a key".to_owned()))?;
+                if seq == 0 {
+                    let decoded = LogEntry::decode(&value).map_err(|error| corrupt(error.to_string()))?;
+                    entry = Some((log, decoded));
+                    continue;
+                }
+                let Some((_, entry)) = entry.as_ref().filter(|(of, _)| *of == log) else {
+                    return Err(corrupt(format!("log {log} has no entry")));
+                };
+                let append = Append {
+                    writer: entry.writer.clone(),
+                    log,
+                    interval_ms: entry.interval_ms,
+                    frame: value.into_vec(),
+                };
+                self.replay_frame(&append, entry.clone()).map_err(|refusal| corrupt(refusal.to_string()))?;
+            }
+        }
+        if self.generations.is_empty() {
+            create_generation(db, 1)?;
+            self.generation = 1;
+            self.generations.insert(1, 0);
+        }
+        let logs: Vec<LogId> = self.logs.keys().copied().collect();
+        logs.into_iter().for_each(|log| self.publish_segment(log));
+        self.publish_sizes();
+        Ok(())
+    }
+
+    fn replay_frame(&mut self, append: &Append, entry: LogEntry) -> Result<(), AppendRefusal> {
+        self.core.counters.replayed_frames.fetch_add(1, Relaxed);
+        *self.generations.entry(self.generation).or_default() += append.frame.len() as u64;
+        if let Stage::New(staged) = self.stage(append)? {
+            self.apply(*staged);
+        }
+        if let Some(work) = self.logs.get_mut(&append.log) {
+            work.entry = Some((self.generation, entry));
+            work.last_generation = self.generation;
+        }
+        Ok(())
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Why the log could not be read again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    #[error(transparent)]
+    Disk(#[from] rocksdb::Error),
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl LogWork {
+    /// Lets the decoder see a batch that is here already; whether it could read it.
+    fn decode_only(&mut self, frame: &[u8], place: &Place, generation: u64) -> bool {
+        let Ok(batch) = self.decoder.decode(frame) else {
+            self.forget_segment();
+            return false;
+        };
+        if batch.dictionary_changed {
+            self.dictionary.update(batch.dictionary);
+        }
+        if place.header.kind == FrameKind::Key {
+            self.segment = Some(OpenSegment { key_seq: place.header.seq.0, generation });
+        }
+        true
+    }
+
+    fn decode(&mut self, append: &Append, place: &Place, generation: u64) -> Result<Staged, AppendRefusal> {
+        let log = append.log;
+        let batch = self.decoder.decode(&append.frame).map_err(|error| match error {
+            DecodeError::NeedsKey { seq, .. } => AppendRefusal::NeedsKey { log, seq },
+            other => AppendRefusal::Malformed { log, reason: other.to_string() },
+        })?;
+        let storable = TIME_MIN_MS..TIME_END_MS;
+        if let Some(row) = batch.rows.iter().find(|row| !storable.contains(&row.at.as_millis())) {
+            return Err(AppendRefusal::TimeOutOfRange { log, at_ms: row.at.as_millis() });
+        }
+        if batch.dictionary_changed {
+            self.dictionary.update(batch.dictionary);
+        }
+        let rows = batch.rows.iter().filter_map(|row| {
+            let target = row.target as usize;
+            let series = Arc::clone(self.dictionary.targets.get(target)?);
+            Some(StagedRow { target, series, at_ms: row.at.as_millis(), values: row.values.clone() })
+        });
+        let gap = batch.gap.map(|gap| Gap { from: BatchSeq(self.watermark + 1).max(gap.from), ..gap });
+        let staged = Staged {
+            log,
+            writer: append.writer.clone(),
+            interval_ms: append.interval_ms,
+            seq: place.last,
+            first: self.watermark + 1,
+            rows: rows.collect(),
+            families: Arc::clone(&self.dictionary.families),
+            complete: match gap {
+                // A gap says nothing of time.
+                Some(_) => (Timestamp::MIN, Timestamp::MIN),
+                None => (batch.complete_from, batch.complete_through),
+            },
+            gap,
+        };
+        match place.header.kind {
+            FrameKind::Key => self.segment = Some(OpenSegment { key_seq: place.last, generation }),
+            FrameKind::Gap => self.forget_segment(),
+            FrameKind::Delta => {}
+        }
+        self.watermark = place.last;
+        Ok(staged)
+    }
+
+    /// The block that takes a target's rows.
+    fn block(&mut self, head: &Head, log: LogId, target: usize, series: TargetSeries) -> Arc<Block> {
+        if self.blocks.len() <= target {
+            self.blocks.resize(target + 1, None);
+        }
+        match &self.blocks[target] {
+            Some(block) if block.extend(head, &series) => Arc::clone(block),
+            _ => {
+                let block = head.add_block(log, series);
+                self.blocks[target] = Some(Arc::clone(&block));
+                block
+            }
+        }
+    }
+}
