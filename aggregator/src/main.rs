@@ -1,1 +1,60 @@
-fn main() {}
+//! The aggregator: takes what agents send, keeps it, and answers PromQL over it. Only composes.
+
+mod advertise;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod join;
+mod logging;
+mod metrics;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command, TokenCommand};
+use config::Config;
+
+/// Something failed while running.
+const EXIT_FAILURE: u8 = 1;
+/// The usage or the configuration is wrong.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.flags) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let done = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&cli.flags, config),
+        Command::Check => {
+            println!("the configuration is fine");
+            Ok(())
+        }
+        Command::Token { command: TokenCommand::Create { kind, ttl } } => {
+            match config::positive_duration(&ttl) {
+                Ok(ttl_ms) => control::create_token(&config.path, kind, ttl_ms),
+                Err(reason) => {
+                    eprintln!("error: --ttl: {reason}");
+                    return ExitCode::from(EXIT_CONFIG);
+                }
+            }
+        }
+        Command::Join { token_file } => join::run(&config, &token_file),
+        Command::Status => control::print_status(&config.path),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}

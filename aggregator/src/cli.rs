@@ -1,0 +1,88 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// Stores what agents send and answers PromQL over it.
+#[derive(Debug, Parser)]
+#[command(name = "vedette-aggregator", version, args_conflicts_with_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+    /// What to do; `serve` when left out.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Flags in Prometheus' manner. Each is also a key of the configuration file, and overrides it.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Flags {
+    /// Configuration file; without one everything has its default.
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Folder of all data: samples, identity, certificate authority [default: /var/lib/vedette/aggregator]
+    #[arg(long = "storage.path", value_name = "DIR", global = true)]
+    pub(crate) storage_path: Option<PathBuf>,
+    /// How long samples are kept [default: 15d]
+    #[arg(long = "storage.retention", value_name = "DURATION", global = true)]
+    pub(crate) storage_retention: Option<String>,
+    /// Where HTTP is served [default: 127.0.0.1:9090]
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", global = true)]
+    pub(crate) web_listen_address: Option<String>,
+    /// Where agents and peers connect, UDP [default: 0.0.0.0:9095]
+    #[arg(long = "quic.listen-address", value_name = "HOST:PORT", global = true)]
+    pub(crate) quic_listen_address: Option<String>,
+    /// Features to enable, with Prometheus' names; may be repeated or separated by commas.
+    #[arg(long = "enable-feature", value_name = "NAME", value_delimiter = ',', global = true)]
+    pub(crate) enable_feature: Vec<String>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// logfmt or json [default: logfmt]
+    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    pub(crate) log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the aggregator.
+    Serve,
+    /// Check the configuration and say what is wrong with it.
+    Check,
+    /// Tokens, with which agents and replicas enrol.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Make this a replica of the group that a token is of.
+    Join {
+        /// File with the token.
+        #[arg(long = "token-file", value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Show how the running aggregator is.
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a new token, good for one enrolment. Asks the running aggregator.
+    Create {
+        /// What may enrol with it.
+        #[arg(long, value_enum, default_value = "agent")]
+        kind: Kind,
+        /// How long it is good.
+        #[arg(long, default_value = "1h", value_name = "DURATION")]
+        ttl: String,
+    },
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// An agent, under the name that it gives itself.
+    Agent,
+    /// A replica of this group, which can then sign certificates as well.
+    Replica,
+}

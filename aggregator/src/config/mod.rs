@@ -1,0 +1,430 @@
+//! The configuration: file and flags, read once as text and once with meaning.
+
+mod raw;
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+use vedette_api::QueryLimits;
+use vedette_ingest::IngestLimits;
+use vedette_model::Labels;
+use vedette_promql::{EngineOptions, ParseOptions};
+use vedette_storage::StorageConfig;
+
+use crate::cli::Flags;
+use raw::{Key, RawConfig};
+
+/// A configuration that can be used as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The folder of all data; the storage has a folder of its own in it.
+    pub(crate) path: PathBuf,
+    /// Told to whoever takes data out of the group.
+    pub(crate) external_labels: Labels,
+    pub(crate) storage: StorageConfig,
+    pub(crate) quic_listen: SocketAddr,
+    /// Where others reach this replica; empty: worked out from `quic_listen`.
+    pub(crate) quic_advertise: Vec<String>,
+    pub(crate) web_listen: SocketAddr,
+    pub(crate) ingest: IngestLimits,
+    pub(crate) query: QueryLimits,
+    pub(crate) engine: EngineOptions,
+    pub(crate) parse: ParseOptions,
+    pub(crate) log_level: tracing::Level,
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{}: {source}", file.display())]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("{}: {message}", file.display())]
+    Parse { file: PathBuf, message: String },
+    #[error("{}:{line}: {key}: {reason}", file.display())]
+    Key { file: PathBuf, line: u64, key: &'static str, reason: String },
+    #[error("{flag}: {reason}")]
+    Flag { flag: &'static str, reason: String },
+}
+
+impl Config {
+    /// From the flags and the file that they name.
+    pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let mut config = match &flags.config_file {
+            None => Self::default(),
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+                Self::parse(file, &text)?
+            }
+        };
+        config.override_with(flags)?;
+        Ok(config)
+    }
+
+    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        // An empty file is a file without keys.
+        let raw = if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            RawConfig::default()
+        } else {
+            serde_saphyr::from_str(text)
+                .map_err(|error| ConfigError::Parse { file: file.to_owned(), message: error.to_string() })?
+        };
+        Reader { file }.config(&raw)
+    }
+
+    fn override_with(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if let Some(path) = &flags.storage_path {
+            self.set_path(path);
+        }
+        flag("--storage.retention", flags.storage_retention.as_ref(), |text| {
+            self.storage.retention_ms = positive_duration(text)?;
+            Ok(())
+        })?;
+        flag("--web.listen-address", flags.web_listen_address.as_ref(), |text| {
+            self.web_listen = address(text)?;
+            Ok(())
+        })?;
+        flag("--quic.listen-address", flags.quic_listen_address.as_ref(), |text| {
+            self.quic_listen = address(text)?;
+            Ok(())
+        })?;
+        for feature in &flags.enable_feature {
+            flag("--enable-feature", Some(feature), |text| self.enable(text))?;
+        }
+        flag("--log.level", flags.log_level.as_ref(), |text| {
+            self.log_level = log_level(text)?;
+            Ok(())
+        })?;
+        flag("--log.format", flags.log_format.as_ref(), |text| {
+            self.log_format = log_format(text)?;
+            Ok(())
+        })
+    }
+
+    fn set_path(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
+        self.storage.path = path.join("storage");
+    }
+
+    fn enable(&mut self, feature: &str) -> Result<(), String> {
+        match feature {
+            "promql-experimental-functions" => self.parse.experimental_functions = true,
+            "promql-duration-expr" => self.parse.duration_expressions = true,
+            "promql-extended-range-selectors" => self.parse.extended_range_selectors = true,
+            "promql-binop-fill-modifiers" => self.parse.fill_modifiers = true,
+            "promql-delayed-name-removal" => self.engine.delayed_name_removal = true,
+            other => return Err(format!("unknown feature {other:?}")),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let path = PathBuf::from("/var/lib/vedette/aggregator");
+        Self {
+            storage: StorageConfig::new(path.join("storage")),
+            path,
+            external_labels: Labels::empty(),
+            quic_listen: SocketAddr::from(([0, 0, 0, 0], 9095)),
+            quic_advertise: Vec::new(),
+            web_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            ingest: IngestLimits::default(),
+            query: QueryLimits::default(),
+            engine: EngineOptions::default(),
+            parse: ParseOptions::default(),
+            log_level: tracing::Level::INFO,
+            log_format: LogFormat::Logfmt,
+        }
+    }
+}
+
+fn flag(
+    flag: &'static str,
+    text: Option<&String>,
+    apply: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), ConfigError> {
+    match text {
+        None => Ok(()),
+        Some(text) => apply(text).map_err(|reason| ConfigError::Flag { flag, reason }),
+    }
+}
+
+/// Gives the keys of one file their meaning.
+struct Reader<'a> {
+    file: &'a Path,
+}
+
+impl Reader<'_> {
+    fn config(&self, raw: &RawConfig) -> Result<Config, ConfigError> {
+        self.refuse_unsupported(raw)?;
+        let mut config = Config::default();
+        self.global(raw, &mut config)?;
+        self.storage(raw, &mut config)?;
+        self.addresses(raw, &mut config)?;
+        self.ingest_limits(raw, &mut config)?;
+        self.query_limits(raw, &mut config)?;
+        self.read("enable_feature", &raw.enable_feature, |features| {
+            features.iter().try_for_each(|feature| config.enable(feature))
+        })?;
+        self.read("log.level", &raw.log.level, |text| {
+            config.log_level = log_level(text)?;
+            Ok(())
+        })?;
+        self.read("log.format", &raw.log.format, |text| {
+            config.log_format = log_format(text)?;
+            Ok(())
+        })?;
+        Ok(config)
+    }
+
+    /// What Prometheus knows and this release does not: silence would be taken for obedience.
+    fn refuse_unsupported(&self, raw: &RawConfig) -> Result<(), ConfigError> {
+        const UNSUPPORTED: &str = "not supported yet; leave it out or empty";
+        self.read("rule_files", &raw.rule_files, |files| refuse_unless(files.is_empty(), UNSUPPORTED))?;
+        self.read("alertmanager_config_file", &raw.alertmanager_config_file, |file| {
+            refuse_unless(file.is_empty(), UNSUPPORTED)
+        })?;
+        self.read("alerting", &raw.alerting, |alerting| {
+            let empty = alerting.is_null() || alerting.as_object().is_some_and(serde_json::Map::is_empty);
+            refuse_unless(empty, UNSUPPORTED)
+        })
+    }
+
+    fn global(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let interval = &raw.global.evaluation_interval;
+        let default = config.engine.subquery_step_ms;
+        config.engine.subquery_step_ms = self.duration("global.evaluation_interval", interval, default)?;
+        self.read("global.external_labels", &raw.global.external_labels, |labels| {
+            config.external_labels = Labels::from_pairs(labels);
+            Ok(())
+        })
+    }
+
+    fn storage(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let raw = &raw.storage;
+        self.read("storage.path", &raw.path, |path| {
+            refuse_unless(!path.is_empty(), "must not be empty")?;
+            config.set_path(Path::new(path));
+            Ok(())
+        })?;
+        let storage = &mut config.storage;
+        storage.retention_ms = self.duration("storage.retention", &raw.retention, storage.retention_ms)?;
+        storage.head_samples_max =
+            self.count("storage.head_samples_max", &raw.head_samples_max, storage.head_samples_max)?;
+        storage.head_age_max_ms =
+            self.duration("storage.head_age_max", &raw.head_age_max, storage.head_age_max_ms)?;
+        storage.queue_frames_max =
+            self.count("storage.queue_frames_max", &raw.queue_frames_max, storage.queue_frames_max)?;
+        storage.queue_bytes_max =
+            self.count("storage.queue_bytes_max", &raw.queue_bytes_max, storage.queue_bytes_max)?;
+        storage.logs_max = self.count("storage.logs_max", &raw.logs_max, storage.logs_max)?;
+        storage.block_cache_bytes =
+            self.count("storage.block_cache_bytes", &raw.block_cache_bytes, storage.block_cache_bytes)?;
+        Ok(())
+    }
+
+    fn addresses(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        self.read("quic.listen_address", &raw.quic.listen_address, |text| {
+            config.quic_listen = address(text)?;
+            Ok(())
+        })?;
+        self.read("quic.advertise", &raw.quic.advertise, |addresses| {
+            addresses.iter().try_for_each(|address| host_and_port(address).map(drop))?;
+            config.quic_advertise.clone_from(addresses);
+            Ok(())
+        })?;
+        self.read("web.listen_address", &raw.web.listen_address, |text| {
+            config.web_listen = address(text)?;
+            Ok(())
+        })
+    }
+
+    fn ingest_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let (raw, limits) = (&raw.limits, &mut config.ingest);
+        limits.connections_max =
+            self.count("limits.connections_max", &raw.connections_max, limits.connections_max)?;
+        limits.connections_per_agent_max = self.count(
+            "limits.connections_per_agent_max",
+            &raw.connections_per_agent_max,
+            limits.connections_per_agent_max,
+        )?;
+        limits.unacknowledged_frames_max = self.count(
+            "limits.unacknowledged_frames_max",
+            &raw.unacknowledged_frames_max,
+            limits.unacknowledged_frames_max,
+        )?;
+        limits.unacknowledged_bytes_max = self.count(
+            "limits.unacknowledged_bytes_max",
+            &raw.unacknowledged_bytes_max,
+            limits.unacknowledged_bytes_max,
+        )?;
+        Ok(())
+    }
+
+    fn query_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let (raw, limits, engine) = (&raw.limits, &mut config.query, &mut config.engine);
+        let timeout = limits.timeout.as_millis() as i64;
+        limits.timeout = millis(self.duration("limits.query_timeout", &raw.query_timeout, timeout)?);
+        limits.concurrency_max =
+            self.count("limits.query_concurrency_max", &raw.query_concurrency_max, limits.concurrency_max)?;
+        limits.waiting_max =
+            self.count("limits.query_waiting_max", &raw.query_waiting_max, limits.waiting_max)?;
+        engine.samples_max =
+            self.count("limits.query_samples_max", &raw.query_samples_max, engine.samples_max)?;
+        engine.lookback_ms =
+            self.duration("limits.query_lookback_delta", &raw.query_lookback_delta, engine.lookback_ms)?;
+        Ok(())
+    }
+
+    fn read<T>(
+        &self,
+        key: &'static str,
+        value: &Key<T>,
+        apply: impl FnOnce(&T) -> Result<(), String>,
+    ) -> Result<(), ConfigError> {
+        let Some(value) = value else { return Ok(()) };
+        apply(&value.value).map_err(|reason| self.error(key, value, reason))
+    }
+
+    fn error<T>(&self, key: &'static str, value: &Spanned<T>, reason: String) -> ConfigError {
+        ConfigError::Key { file: self.file.to_owned(), line: value.referenced.line(), key, reason }
+    }
+
+    /// A duration above zero, in milliseconds.
+    fn duration(&self, key: &'static str, value: &Key<String>, default: i64) -> Result<i64, ConfigError> {
+        let Some(value) = value else { return Ok(default) };
+        positive_duration(&value.value).map_err(|reason| self.error(key, value, reason))
+    }
+
+    /// A number above zero.
+    fn count<T: Copy + Default + PartialOrd>(
+        &self,
+        key: &'static str,
+        value: &Key<T>,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        match value {
+            None => Ok(default),
+            Some(value) if value.value > T::default() => Ok(value.value),
+            Some(value) => Err(self.error(key, value, "must be above 0".to_owned())),
+        }
+    }
+}
+
+fn refuse_unless(fine: bool, reason: &str) -> Result<(), String> {
+    if fine { Ok(()) } else { Err(reason.to_owned()) }
+}
+
+fn millis(count: i64) -> Duration {
+    Duration::from_millis(count.max(0).unsigned_abs())
+}
+
+/// A duration in Prometheus' form, in milliseconds.
+pub(crate) fn positive_duration(text: &str) -> Result<i64, String> {
+    match vedette_api::parse_duration_millis(text) {
+        Some(duration) if duration > 0 => Ok(duration),
+        Some(_) => Err("must be above 0".to_owned()),
+        None => Err(format!("{text:?} is no duration such as 15d, 1h30m or 500ms")),
+    }
+}
+
+/// `host:port`; `:port` means every address of the host, as in Prometheus.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let mut found = whole.to_socket_addrs().map_err(|error| format!("{text:?}: {error}"))?;
+    found.next().ok_or_else(|| format!("{text:?} has no address"))
+}
+
+fn host_and_port(text: &str) -> Result<(&str, u16), String> {
+    text.rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        .ok_or_else(|| format!("{text:?} is not host:port"))
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, String> {
+    text.parse().map_err(|_| format!("{text:?} is none of error, warn, info, debug, trace"))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "logfmt" => Ok(LogFormat::Logfmt),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is neither logfmt nor json")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../packaging/aggregator.yml");
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("aggregator.yml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let example = parse(EXAMPLE).expect("the example is valid");
+        assert_eq!(format!("{example:#?}"), format!("{:#?}", Config::default()));
+    }
+
+    #[test]
+    fn the_example_has_every_key() {
+        let raw: RawConfig = serde_saphyr::from_str(EXAMPLE).expect("the example is valid");
+        let raw = format!("{raw:#?}");
+        let missing: Vec<_> = raw.lines().filter(|line| line.contains("None")).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        for (text, expected) in [
+            ("storage:\n  retention: 15x\n", "aggregator.yml:2: storage.retention: \"15x\" is no duration"),
+            ("rule_files: [a.yml]\n", "aggregator.yml:1: rule_files: not supported yet"),
+            ("\nalerting:\n  alertmanagers: []\n", "alerting: not supported yet"),
+            ("limits:\n  query_timeout: 0\n", "aggregator.yml:2: limits.query_timeout: must be above 0"),
+            (
+                "quic:\n  advertise: [nowhere]\n",
+                "aggregator.yml:2: quic.advertise: \"nowhere\" is not host:port",
+            ),
+            ("enable_feature: [x]\n", "aggregator.yml:1: enable_feature: unknown feature \"x\""),
+            ("storages: {}\n", "storages"),
+            ("global:\n  scrape_interval: 1s\n", "scrape_interval"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(error.contains("aggregator.yml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let mut config = parse("storage:\n  path: a\n  retention: 3d\n").expect("valid");
+        assert_eq!(config.storage.path, Path::new("a/storage"));
+        let flags = Flags { storage_path: Some("b".into()), ..Flags::default() };
+        config.override_with(&flags).expect("valid");
+        assert_eq!((config.path.as_path(), config.storage.retention_ms), (Path::new("b"), 3 * 86_400_000));
+        let wrong = Flags { log_level: Some("loud".to_owned()), ..Flags::default() };
+        let error = config.override_with(&wrong).expect_err("no such level");
+        assert_eq!(error.to_string(), "--log.level: \"loud\" is none of error, warn, info, debug, trace");
+    }
+
+    #[test]
+    fn an_empty_file_is_fine() {
+        assert!(parse("").is_ok());
+        assert!(parse("# nothing\n\n").is_ok());
+    }
+}

@@ -1,0 +1,331 @@
+//! `serve`: puts the parts together, says `ready`, and takes them apart again when told to.
+
+use std::fs::Permissions;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use vedette_api::{ApiState, BuildInfo};
+use vedette_ingest::Ingest;
+use vedette_promql::Engine;
+use vedette_storage::Storage;
+use vedette_transport::{Group, replace_identity, server_endpoint};
+use vedette_wire::session::CloseCode;
+
+use crate::cli::Flags;
+use crate::config::Config;
+use crate::logging::{self, LogLevel};
+use crate::status::Status;
+use crate::{advertise, clock, control, metrics};
+
+/// Time between two looks at what storage has to do in the background.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at the age of the own certificate.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long sessions and requests may take to end.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(flags: &Flags, config: Config) -> Result<()> {
+    let log_level = logging::start(config.log_format, config.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(flags, config, &log_level));
+    // Queries on blocking threads were told to stop; one that does not listen ends with the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(flags: &Flags, mut config: Config, log_level: &LogLevel) -> Result<()> {
+    let mut signals = Signals::new()?;
+    prepare_folder(&config.path)?;
+    settle_port(&mut config)?;
+    let opening = tokio::task::spawn_blocking({
+        let storage = config.storage.clone();
+        move || Storage::open(storage, clock::now())
+    });
+    let storage = tokio::select! {
+        opened = opening => opened??,
+        // There is nothing yet that a reload could change.
+        Told::End = signals.next() => return Ok(()),
+    };
+    let running = Running::start(&config, storage).await?;
+    let served = running.until_told(flags, config, log_level, &mut signals).await;
+    running.end().await;
+    served
+}
+
+/// Only who runs the aggregator may look at its keys and data.
+fn prepare_folder(path: &Path) -> Result<()> {
+    let prepare = || {
+        if !path.exists() {
+            std::fs::create_dir_all(path)?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        }
+        std::io::Result::Ok(())
+    };
+    prepare().with_context(|| path.display().to_string())
+}
+
+/// Port 0 means any free one, which has to be known before it is told to others.
+fn settle_port(config: &mut Config) -> Result<()> {
+    if config.quic_listen.port() == 0 {
+        let probe = UdpSocket::bind(config.quic_listen).with_context(|| config.quic_listen.to_string())?;
+        config.quic_listen = probe.local_addr()?;
+    }
+    Ok(())
+}
+
+struct Running {
+    storage: Storage,
+    group: Arc<Group>,
+    endpoint: quinn::Endpoint,
+    maintenance: Maintenance,
+    ready: Arc<AtomicBool>,
+    stop: CancellationToken,
+    tasks: tokio::sync::Mutex<JoinSet<(&'static str, std::io::Result<()>)>>,
+}
+
+impl Running {
+    async fn start(config: &Config, storage: Storage) -> Result<Self> {
+        let advertised = advertise::addresses(config);
+        let group = Arc::new(Group::open(&config.path, &advertised, clock::now())?);
+        let endpoint = server_endpoint(config.quic_listen, &group.identity())?;
+        let registry = prometheus::Registry::new();
+        let ingest = Ingest::new(
+            storage.clone(),
+            Arc::clone(&group),
+            endpoint.clone(),
+            config.ingest.clone(),
+            &registry,
+        )?;
+        let status = Arc::new(Status {
+            storage: storage.clone(),
+            ingest: ingest.clone(),
+            group: Arc::clone(&group),
+            external_labels: config.external_labels.clone(),
+        });
+        metrics::register(&registry, Arc::clone(&status))?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let router = vedette_api::router(api_state(config, &storage, &status, &ready, registry))?;
+        let http =
+            TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
+        let http_address = http.local_addr()?;
+        let control = control::listen(&config.path)?;
+
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let told = stop.clone();
+        tasks.spawn(async move {
+            ("http", axum::serve(http, router).with_graceful_shutdown(told.cancelled_owned()).await)
+        });
+        let told = stop.clone();
+        tasks.spawn(async move {
+            ingest.serve(told).await;
+            ("quic", Ok(()))
+        });
+        let (told, control_group) = (stop.clone(), Arc::clone(&group));
+        tasks.spawn(async move {
+            control::serve(control, control_group, status, told).await;
+            ("control", Ok(()))
+        });
+        let maintenance = Maintenance::start(storage.clone())?;
+        ready.store(true, Ordering::Release);
+        say_ready(config, http_address, endpoint.local_addr()?, &advertised, &group);
+        Ok(Self { storage, group, endpoint, maintenance, ready, stop, tasks: tasks.into() })
+    }
+
+    /// Returns when a signal says so, or when a part has ended that should not have.
+    async fn until_told(
+        &self,
+        flags: &Flags,
+        mut config: Config,
+        log_level: &LogLevel,
+        signals: &mut Signals,
+    ) -> Result<()> {
+        let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
+        let mut tasks = self.tasks.lock().await;
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::End => return Ok(()),
+                    Told::Reload => config = reload(flags, config, log_level),
+                },
+                _ = renewal.tick() => self.renew(),
+                Some(ended) = tasks.join_next() => match ended {
+                    Ok((name, Ok(()))) => bail!("{name} ended by itself"),
+                    Ok((name, Err(error))) => bail!("{name}: {error}"),
+                    Err(error) => bail!("a task failed: {error}"),
+                },
+            }
+        }
+    }
+
+    fn renew(&self) {
+        let renewed = match self.group.renew(clock::now()) {
+            Ok(Some(identity)) => {
+                replace_identity(&self.endpoint, &identity).map_err(|error| error.to_string())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = renewed {
+            tracing::error!(error, "the own certificate could not be renewed");
+        }
+    }
+
+    async fn end(self) {
+        tracing::info!("stopping");
+        self.ready.store(false, Ordering::Release);
+        notify(&[NotifyState::Stopping]);
+        self.stop.cancel();
+        let mut tasks = self.tasks.into_inner();
+        let ending = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL_MAX, ending).await.is_err() {
+            tracing::info!("requests or sessions still ran and were cut off");
+        }
+        self.endpoint
+            .close(quinn::VarInt::from_u32(CloseCode::ShuttingDown.code()), b"the replica is going away");
+        tokio::time::timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await.ok();
+        let (storage, maintenance) = (self.storage, self.maintenance);
+        let closed = tokio::task::spawn_blocking(move || {
+            storage.flush_and_close();
+            maintenance.end();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "storage did not close");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn api_state(
+    config: &Config,
+    storage: &Storage,
+    status: &Arc<Status>,
+    ready: &Arc<AtomicBool>,
+    registry: prometheus::Registry,
+) -> ApiState {
+    let (storage, status) = (storage.clone(), Arc::clone(status));
+    ApiState {
+        engine: Engine::new(config.engine.clone()),
+        parse_options: config.parse,
+        source: Arc::new(move |now| Box::new(storage.view(now))),
+        agents: Arc::new(move |_| status.agents()),
+        clock: Arc::new(clock::now),
+        limits: config.query.clone(),
+        ready: Arc::clone(ready),
+        build: BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: option_env!("VEDETTE_REVISION").unwrap_or_default().to_owned(),
+        },
+        registry,
+    }
+}
+
+fn say_ready(config: &Config, http: SocketAddr, quic: SocketAddr, advertised: &[String], group: &Group) {
+    tracing::info!(
+        http = %format_args!("http://{http}"),
+        %quic,
+        advertised = advertised.join(","),
+        replica = %group.replica(),
+        path = %config.path.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    notify(&[NotifyState::Ready]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd was not notified");
+    }
+}
+
+/// The new configuration, or the old one when the new one is wrong.
+fn reload(flags: &Flags, old: Config, log_level: &LogLevel) -> Config {
+    let new = match Config::load(flags) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!(%error, "configuration not reloaded, the old one stays");
+            return old;
+        }
+    };
+    log_level.set(new.log_level);
+    // Everything else is built into what runs.
+    let needs_restart =
+        format!("{:?}", Config { log_level: old.log_level, ..new.clone() }) != format!("{old:?}");
+    if needs_restart {
+        tracing::warn!(
+            "configuration reloaded: the log's level is in force, the other changes need a restart"
+        );
+    } else {
+        tracing::info!("configuration reloaded");
+    }
+    Config { log_level: new.log_level, ..old }
+}
+
+/// What a signal asks for.
+enum Told {
+    End,
+    Reload,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.terminate.recv() => Told::End,
+            _ = self.reload.recv() => Told::Reload,
+        }
+    }
+}
+
+/// The thread that lets storage freeze, merge and drop what is due.
+struct Maintenance {
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Maintenance {
+    fn start(storage: Storage) -> Result<Self> {
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
+            while stopped.recv_timeout(MAINTENANCE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                storage.maintain(clock::now());
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn end(self) {
+        // Full only when it was told already, disconnected only when the thread has ended.
+        self.stop.try_send(()).ok();
+        if self.thread.join().is_err() {
+            tracing::error!("the maintenance thread failed");
+        }
+    }
+}
