@@ -382,3 +382,131 @@ impl From<varint::VarintError> for BodyError {
         Self::Malformed("number")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::dictionary::compress;
+    use super::super::range::RangeEncoder;
+    use super::super::write_section;
+    use super::*;
+    use crate::frame::write_frame;
+
+    const LIMITS: DecodeLimits = DecodeLimits {
+        targets_max: 4,
+        series_per_target_max: 100,
+        series_max: 150,
+        families_max: 10,
+        label_bytes_max: 1000,
+        block_bytes_max: 100_000,
+        dictionary_bytes_max: 10_000,
+        rows_max: 10,
+        cells_max: 1000,
+    };
+
+    /// A block with one family and `series` series of one label, whose value is `value_len` long.
+    fn block(target: u64, series: u64, value_len: usize) -> Vec<u8> {
+        let texts = ["x".to_owned(), String::new(), "__name__".to_owned(), "v".repeat(value_len)];
+        let mut plain = Vec::new();
+        varint::write(&mut plain, texts.len() as u64);
+        texts.iter().for_each(|text| plain.extend_from_slice(&[text.as_bytes(), &[0xff]].concat()));
+        // One family: replaces none, counter, name, unit, help as the unit.
+        plain.extend([1, 0, 1, 0, 0, 3]);
+        varint::write(&mut plain, series);
+        for number in 0..series {
+            // The block's first family; the label names; the value.
+            plain.extend(if number == 0 { &[1, 0, 1, 0, 0][..] } else { &[0, 1, 5] });
+        }
+        let compressed = compress(&plain);
+        let mut out = Vec::new();
+        varint::write(&mut out, target);
+        varint::write(&mut out, compressed.len() as u64);
+        out.extend(compressed);
+        out
+    }
+
+    fn rows(count: usize, target: u32) -> Vec<u8> {
+        let mut coder = RangeEncoder::new(Vec::new());
+        let mut state = BodyState::new();
+        state.code_completeness(&mut coder, Timestamp::MIN, Timestamp::MAX);
+        state.code_row_count(&mut coder, count);
+        state.code_target(&mut coder, target);
+        coder.finish()
+    }
+
+    fn check(sections: &[(u8, &[u8])], expected: Result<usize, DecodeError>) {
+        let mut body = Vec::new();
+        sections.iter().for_each(|(kind, section)| write_section(&mut body, *kind, section));
+        let frame = write_frame(FrameKind::Key, BatchSeq(1), 0, &body);
+        let mut decoder = SegmentDecoder::new(LIMITS);
+        assert_eq!(decoder.decode(&frame).map(|batch| batch.rows.len()), expected);
+    }
+
+    fn limit(what: &'static str, max: usize) -> Result<usize, DecodeError> {
+        Err(DecodeError::Limit { seq: BatchSeq(1), what, max })
+    }
+
+    fn malformed(what: &'static str) -> Result<usize, DecodeError> {
+        Err(DecodeError::Malformed { seq: BatchSeq(1), what })
+    }
+
+    #[test]
+    fn every_limit_holds() {
+        let none = rows(0, 0);
+        let dictionary = |blocks: &[Vec<u8>], expected| {
+            check(&[(SECTION_DICTIONARY, &blocks.concat()), (SECTION_ROWS, &none)], expected);
+        };
+        dictionary(&[block(0, 3, 5)], Ok(0));
+        dictionary(&[block(4, 3, 5)], limit("targets", 4));
+        dictionary(&[block(0, 101, 5)], limit("series of a target", 100));
+        dictionary(&[block(0, 90, 5), block(1, 90, 5)], limit("series", 150));
+        dictionary(&[block(0, 1, 1001)], limit("label bytes", 1000));
+        // One string, named many times.
+        dictionary(&[block(0, 90, 900)], limit("dictionary bytes", 10_000));
+        dictionary(&vec![block(0, 0, 1); 11], limit("families", 10));
+        dictionary(&[block(0, 1, 200_000)], limit("dictionary bytes", 100_000));
+    }
+
+    #[test]
+    fn rows_are_bounded_however_few_bytes_they_take() {
+        let dictionary = block(0, 90, 5);
+        check(&[(SECTION_ROWS, &rows(11, 0))], limit("rows", 10));
+        check(&[(SECTION_ROWS, &rows(usize::MAX >> 1, 0))], limit("rows", 10));
+        check(&[(SECTION_ROWS, &rows(1, 0))], malformed("target"));
+        check(&[(SECTION_DICTIONARY, &dictionary), (SECTION_ROWS, &rows(1, 1))], malformed("target"));
+        let mut decoder = SegmentDecoder::new(DecodeLimits { cells_max: 100, ..LIMITS });
+        let mut body = Vec::new();
+        write_section(&mut body, SECTION_DICTIONARY, &dictionary);
+        write_section(&mut body, SECTION_ROWS, &rows(2, 0));
+        let error =
+            decoder.decode(&write_frame(FrameKind::Key, BatchSeq(1), 0, &body)).map(|batch| batch.seq);
+        let values = DecodeError::Limit { seq: BatchSeq(1), what: "values", max: 100 };
+        assert!(
+            matches!(error, Err(found) if found == values || matches!(found, DecodeError::Malformed { .. }))
+        );
+    }
+
+    #[test]
+    fn a_lying_length_takes_no_memory() {
+        let mut block = vec![0, 20];
+        varint::write(&mut block, 99_999);
+        block.resize(22, 0);
+        let sections = [(SECTION_DICTIONARY, block.as_slice()), (SECTION_ROWS, &rows(0, 0))];
+        check(&sections, malformed("dictionary compression"));
+    }
+
+    #[test]
+    fn sections_of_newer_releases() {
+        let none = rows(0, 0);
+        check(&[(SECTION_ROWS, &none), (SECTION_OPTIONAL_MIN, b"exemplars")], Ok(0));
+        check(&[(SECTION_ROWS, &none), (3, b"")], Err(DecodeError::Section { seq: BatchSeq(1), kind: 3 }));
+        check(&[(SECTION_ROWS, &none), (SECTION_ROWS, &none)], malformed("section given twice"));
+        check(&[], malformed("batch without rows section"));
+    }
+
+    #[test]
+    fn a_gap_of_an_unknown_reason_is_malformed() {
+        let mut decoder = SegmentDecoder::new(LIMITS);
+        let frame = write_frame(FrameKind::Gap, BatchSeq(1), 3, &[99]);
+        assert_eq!(decoder.decode(&frame).map(|batch| batch.rows.len()), malformed("gap"));
+    }
+}

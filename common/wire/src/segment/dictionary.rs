@@ -120,17 +120,22 @@ pub(super) fn write_block(table: &TargetTable, told: &mut Told, families_len: &m
     }
     let mut series = Vec::new();
     let mut shapes = Shapes::default();
+    let mut family_before = i64::from(old_families_len) - 1;
     for (index, reference) in (told.series..).zip(references) {
         // Families of this block count from it, so that the same block serves at any place.
-        varint::write(
-            &mut series,
-            match reference.checked_sub(old_families_len) {
-                Some(new) => u64::from(new) << 1 | 1,
-                None => u64::from(reference) << 1,
+        let code = match i64::from(reference) - family_before {
+            0 => FAMILY_SAME,
+            1 => FAMILY_NEXT,
+            _ => match reference.checked_sub(old_families_len) {
+                Some(new) => FAMILY_OTHER + (u64::from(new) << 1 | 1),
+                None => FAMILY_OTHER + (u64::from(reference) << 1),
             },
-        );
+        };
+        varint::write(&mut series, code);
+        family_before = i64::from(reference);
         if let Some(labels) = table.labels(index) {
-            shapes.write(&mut series, labels, &mut strings);
+            let family = &table.families()[table.family_of(index) as usize];
+            shapes.write(&mut series, labels, &family.name, &mut strings);
         }
     }
     let mut plain = strings.finish();
@@ -144,33 +149,43 @@ pub(super) fn write_block(table: &TargetTable, told: &mut Told, families_len: &m
     plain
 }
 
-/// Strings in the order of their first use; a reference is 0 for the next new one, else its number plus one.
+/// A series' family: that of the series before, the one after that, or one by its number.
+const FAMILY_SAME: u64 = 0;
+const FAMILY_NEXT: u64 = 1;
+const FAMILY_OTHER: u64 = 2;
+/// A string: the next one not named so far, the name of the series' family, or one by its number.
+const STRING_NEW: u8 = 0;
+const STRING_FAMILY: u8 = 1;
+const STRING_KNOWN: u64 = 2;
+
+/// Ends each string: a byte that UTF-8 never has, and that compresses better than lengths.
+const STRING_END: u8 = 0xff;
+
+/// Strings in the order of their first use.
 #[derive(Default)]
 struct Strings<'a> {
     numbers: HashMap<&'a str, u64>,
-    lengths: Vec<u8>,
-    bytes: String,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Strings<'a> {
     fn write(&mut self, out: &mut Vec<u8>, text: &'a str) {
         let next = self.numbers.len() as u64;
         match self.numbers.get(text) {
-            Some(number) => varint::write(out, number + 1),
+            Some(number) => varint::write(out, STRING_KNOWN + number),
             None => {
                 self.numbers.insert(text, next);
-                varint::write(&mut self.lengths, text.len() as u64);
-                self.bytes.push_str(text);
-                out.push(0);
+                self.bytes.extend_from_slice(text.as_bytes());
+                self.bytes.push(STRING_END);
+                out.push(STRING_NEW);
             }
         }
     }
 
     fn finish(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.lengths.len() + self.bytes.len() + 8);
+        let mut out = Vec::with_capacity(self.bytes.len() + varint::BYTES_MAX);
         varint::write(&mut out, self.numbers.len() as u64);
-        out.extend(self.lengths);
-        out.extend(self.bytes.into_bytes());
+        out.extend(self.bytes);
         out
     }
 }
@@ -182,7 +197,7 @@ struct Shapes<'a> {
 }
 
 impl<'a> Shapes<'a> {
-    fn write(&mut self, out: &mut Vec<u8>, labels: &'a Labels, strings: &mut Strings<'a>) {
+    fn write(&mut self, out: &mut Vec<u8>, labels: &'a Labels, family: &str, strings: &mut Strings<'a>) {
         let names: Vec<&str> = labels.iter().map(|(name, _)| name).collect();
         let next = self.numbers.len() as u64;
         if let Some(number) = self.numbers.get(&names) {
@@ -196,7 +211,7 @@ impl<'a> Shapes<'a> {
             self.numbers.insert(names, next);
         }
         for (_, value) in labels {
-            strings.write(out, value);
+            if value == family { out.push(STRING_FAMILY) } else { strings.write(out, value) }
         }
     }
 }
@@ -298,14 +313,17 @@ impl Dictionary {
             return Err(BodyError::Limit("series of a target", limits.series_per_target_max));
         }
         let mut shapes: Vec<Vec<&str>> = Vec::new();
-        let mut pairs = Vec::new();
+        let families_before = reader.families_before as u64;
+        let mut family = families_before.wrapping_sub(1);
         for _ in 0..count {
-            let reference = varint::read(&mut reader.rest)?;
-            let base = if reference & 1 == 1 { reader.families_before as u64 } else { 0 };
-            let family = base.saturating_add(reference >> 1);
-            if family >= self.families.len() as u64 {
-                return Err(BodyError::Malformed("family reference"));
-            }
+            family = match varint::read(&mut reader.rest)? {
+                FAMILY_SAME => family,
+                FAMILY_NEXT => family.wrapping_add(1),
+                other if other & 1 == 1 => ((other - FAMILY_OTHER) >> 1).saturating_add(families_before),
+                other => (other - FAMILY_OTHER) >> 1,
+            };
+            let known = usize::try_from(family).ok().and_then(|family| self.families.get(family));
+            let family_name = known.ok_or(BodyError::Malformed("family reference"))?.name.as_str();
             let shape = match varint::read(&mut reader.rest)? {
                 0 => {
                     let names = reader.count()?;
@@ -316,18 +334,18 @@ impl Dictionary {
                 number => number as usize - 1,
             };
             let names = shapes.get(shape).ok_or(BodyError::Malformed("label names reference"))?;
-            pairs.clear();
+            let mut pairs = Vec::with_capacity(names.len());
             let mut bytes = 0;
             for name in names {
-                let value = reader.string()?;
+                let value = reader.string_or(family_name)?;
                 bytes += name.len() + value.len();
                 pairs.push((*name, value));
             }
             if bytes > limits.label_bytes_max {
                 return Err(BodyError::Limit("label bytes", limits.label_bytes_max));
             }
-            self.take_bytes(bytes, limits)?;
             let labels = Labels::from_sorted(&pairs).ok_or(BodyError::Malformed("label order"))?;
+            self.take_bytes(bytes, limits)?;
             self.targets[target].series.push(DictionarySeries { labels, family: family as u32 });
         }
         Ok(())
@@ -350,14 +368,29 @@ impl<'a> BlockReader<'a> {
     }
 
     fn string(&mut self) -> Result<&'a str, BodyError> {
-        let number = match varint::read(&mut self.rest)? {
-            0 => {
-                self.next_string += 1;
-                self.next_string - 1
-            }
-            number => number as usize - 1,
+        self.known_string()?.ok_or(BodyError::Malformed("string reference"))
+    }
+
+    /// A string that may be `family`.
+    fn string_or<'f>(&mut self, family: &'f str) -> Result<&'f str, BodyError>
+    where
+        'a: 'f,
+    {
+        Ok(self.known_string()?.unwrap_or(family))
+    }
+
+    fn known_string(&mut self) -> Result<Option<&'a str>, BodyError> {
+        let code = varint::read(&mut self.rest)?;
+        let number = if code == u64::from(STRING_NEW) {
+            self.next_string += 1;
+            self.next_string as u64 - 1
+        } else if code == u64::from(STRING_FAMILY) {
+            return Ok(None);
+        } else {
+            code - STRING_KNOWN
         };
-        self.strings.texts.get(number).copied().ok_or(BodyError::Malformed("string reference"))
+        let text = usize::try_from(number).ok().and_then(|number| self.strings.texts.get(number));
+        text.copied().map(Some).ok_or(BodyError::Malformed("string reference"))
     }
 }
 
@@ -371,13 +404,14 @@ impl<'a> ReadStrings<'a> {
         if count > rest.len() as u64 {
             return Err(BodyError::Malformed("string count"));
         }
-        let lengths = (0..count).map(|_| varint::read(rest)).collect::<Result<Vec<_>, _>>()?;
-        let mut texts = Vec::with_capacity(lengths.len());
-        for length in lengths {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let (text, after) = rest.split_at_checked(length).ok_or(BodyError::Malformed("string length"))?;
-            texts.push(std::str::from_utf8(text).map_err(|_| BodyError::Malformed("string encoding"))?);
-            *rest = after;
+        let mut texts = Vec::new();
+        for _ in 0..count {
+            let end =
+                rest.iter().position(|byte| *byte == STRING_END).ok_or(BodyError::Malformed("string end"))?;
+            texts.push(
+                std::str::from_utf8(&rest[..end]).map_err(|_| BodyError::Malformed("string encoding"))?,
+            );
+            *rest = &rest[end + 1..];
         }
         Ok(Self { texts })
     }
