@@ -1,1 +1,83 @@
-fn main() {}
+//! `vedette-agent`: collects, spools, ships. This crate only composes; what it composes has its own crates.
+
+mod cli;
+mod clock;
+mod collect;
+mod config;
+mod identity;
+mod logging;
+mod notify;
+mod run;
+mod shared;
+mod ship;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command, Flags};
+use config::Config;
+
+/// Usage or configuration is wrong; clap's own code as well.
+const EXIT_USAGE: u8 = 2;
+/// Something failed while running.
+const EXIT_FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    let Cli { mut flags, command } = Cli::parse();
+    if let Some(Command::Check { file: Some(file) }) = &command {
+        flags.config_file = Some(file.clone());
+    }
+    let config = match Config::load(&flags, &host_name()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match command {
+        Some(Command::Check { .. }) => {
+            let file = flags.config_file.as_ref().map(|file| file.display().to_string());
+            println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
+            ExitCode::SUCCESS
+        }
+        Some(Command::Enroll { token_file }) => {
+            logging::start(config.log_format, config.log_level);
+            block_on(identity::enroll(&config, &token_file))
+        }
+        Some(Command::Run) | None => {
+            let level = logging::start(config.log_format, config.log_level);
+            block_on(run::run(config, flags, level))
+        }
+    }
+}
+
+/// One thread does everything but waiting for disks: hosts are watched by little memory and few switches.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(work);
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "failed");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Reads the configuration again, as it was read at the start.
+fn reload(flags: &Flags) -> Result<Config, config::ConfigError> {
+    Config::load(flags, &host_name())
+}

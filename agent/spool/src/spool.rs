@@ -358,6 +358,7 @@ impl Spool {
     /// Makes a gap durable; its bytes. Where that fails it is known until the process ends, and afterwards the
     /// hole is found again.
     pub(crate) fn store_gap(&mut self, log: LogId, gap: Gap) -> u64 {
+        self.counters.gaps += 1;
         let path = file_path(&self.config.path, log, FileKind::Gap, gap.first);
         let bytes = gap_file(log, gap);
         let is_durable = self.config.sync != SyncPolicy::Never;

@@ -26,6 +26,8 @@ pub struct SpoolStatistics {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     dropped: [u64; GapReason::ALL.len()],
+    /// Gaps recorded; neighbours that join count each.
+    pub gaps: u64,
     /// Failed operations on files.
     pub io_errors: u64,
     /// Syncs asked for.

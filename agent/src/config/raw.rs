@@ -1,0 +1,68 @@
+//! The configuration file as it is written. Each value knows its line.
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use vedette_collector::CollectorsConfig;
+use vedette_scrape::config::{RawGlobalConfig, RawScrapeConfig};
+
+/// A key that may be left out.
+pub(super) type Key<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) name: Key<String>,
+    pub(super) global: RawGlobalConfig,
+    pub(super) scrape_configs: Vec<Option<RawScrapeConfig>>,
+    pub(super) collectors: Key<CollectorsConfig>,
+    pub(super) aggregators: Key<Vec<String>>,
+    pub(super) spool: RawSpool,
+    pub(super) web: RawWeb,
+    pub(super) path: RawPath,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSpool {
+    pub(super) path: Key<String>,
+    pub(super) sync: Key<String>,
+    pub(super) size_max: Key<String>,
+    pub(super) age_max: Key<String>,
+    pub(super) memory_max: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawWeb {
+    pub(super) listen_address: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPath {
+    pub(super) procfs: Key<String>,
+    pub(super) sysfs: Key<String>,
+    pub(super) rootfs: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Key<String>,
+    pub(super) format: Key<String>,
+}
+
+/// Whether a valid file has `global.scrape_interval`.
+pub(super) fn names_interval(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        global: Option<ProbeGlobal>,
+    }
+    #[derive(Deserialize)]
+    struct ProbeGlobal {
+        scrape_interval: Option<String>,
+    }
+    let probe: Option<Probe> = serde_saphyr::from_str(text).ok();
+    probe.and_then(|probe| probe.global).is_some_and(|global| global.scrape_interval.is_some())
+}

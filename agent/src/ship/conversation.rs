@@ -1,0 +1,305 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quinn::Connection;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use vedette_spool::{LogRange, StoredFrame};
+use vedette_transport::{Connected, ControlReader, ControlWriter, FrameWriter, StreamError, close};
+use vedette_wire::control::{LogOffer, ReplicaMessage};
+use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart, Sent};
+use vedette_wire::{BatchSeq, LogId, ReplicaId, encode_gap};
+
+use crate::shared::{ReplicaNumbers, Shared};
+
+/// A replica's clock that is off by more is worth a line.
+const SKEW_WORTH_SAYING_MS: u64 = 2_000;
+/// How long opening the control stream may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before the spool is read again after it failed.
+const READ_RETRY: Duration = Duration::from_secs(5);
+
+/// One connection: does what the session says, and tells it what happens.
+pub(crate) struct Conversation<'a> {
+    shared: &'a Shared,
+    label: String,
+    connection: Connection,
+    replica: ReplicaId,
+    session: AgentSession,
+    streams: BTreeMap<LogId, FrameWriter>,
+    /// Logs that the session knows, and where they end.
+    offered: BTreeMap<LogId, BatchSeq>,
+    /// Closed logs of which the replica has everything: not to be offered again on this connection.
+    done: BTreeSet<LogId>,
+    /// Reasons for refusals that were said already.
+    refusals_said: BTreeSet<&'static str>,
+    retry_after: Duration,
+    /// Reading the spool failed: not to be tried before.
+    read_again_at: Option<Duration>,
+}
+
+/// Why a conversation is over.
+pub(crate) struct Ended {
+    pub(crate) reason: String,
+    /// The replica wants to be left alone for so long.
+    pub(crate) retry_after: Duration,
+}
+
+/// Ends the conversation.
+enum Stop {
+    Closed(CloseCode, String),
+    Stream(StreamError),
+}
+
+impl From<StreamError> for Stop {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        label: String,
+        connected: Connected,
+        options: AgentOptions,
+    ) -> Self {
+        Self {
+            shared,
+            label,
+            connection: connected.connection,
+            replica: connected.replica,
+            session: AgentSession::new(options),
+            streams: BTreeMap::new(),
+            offered: BTreeMap::new(),
+            done: BTreeSet::new(),
+            refusals_said: BTreeSet::new(),
+            retry_after: Duration::ZERO,
+            read_again_at: None,
+        }
+    }
+
+    /// Until the connection ends or `stop` says so.
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Ended {
+        let stopped = tokio::select! {
+            result = self.converse() => result.err(),
+            () = stop.cancelled() => Some(Stop::Closed(CloseCode::ShuttingDown, "the agent leaves".to_owned())),
+        };
+        let reason = match stopped {
+            None => "the replica ended the conversation".to_owned(),
+            Some(Stop::Closed(code, reason)) => {
+                close(&self.connection, code, &reason);
+                reason
+            }
+            Some(Stop::Stream(error)) => match self.connection.close_reason() {
+                Some(closed) => closed.to_string(),
+                None => {
+                    close(&self.connection, CloseCode::Protocol, &error.to_string());
+                    error.to_string()
+                }
+            },
+        };
+        Ended { reason, retry_after: self.retry_after }
+    }
+
+    async fn converse(&mut self) -> Result<(), Stop> {
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, self.connection.open_bi()).await;
+        let (send, receive) = match opening {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(error)) => return Err(Stop::Stream(error.into())),
+            Err(_elapsed) => return Err(Stop::Closed(CloseCode::Timeout, "no control stream".to_owned())),
+        };
+        let (mut control, mut messages) = (ControlWriter::new(send), ControlReader::new(receive));
+        let mut changed = self.shared.spool_changed.subscribe();
+        changed.mark_unchanged();
+        self.offer_logs();
+        self.session.on_connected(self.shared.now());
+        loop {
+            while let Some(action) = self.session.poll_action(self.shared.now()) {
+                self.perform(action, &mut control).await?;
+            }
+            let wakeup = [self.session.next_wakeup(), self.read_again_at].into_iter().flatten().min();
+            tokio::select! {
+                message = messages.read::<ReplicaMessage>() => match message? {
+                    Some(message) => {
+                        self.note_restored(&message);
+                        self.session.on_message(self.shared.now(), message);
+                    }
+                    None => return Ok(()),
+                },
+                Ok(()) = changed.changed() => self.offer_logs(),
+                () = self.sleep(wakeup) => {
+                    if self.read_again_at.take_if(|at| *at <= self.shared.clock.monotonic()).is_some() {
+                        self.offer_logs();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sleep(&self, wakeup: Option<Duration>) {
+        match wakeup {
+            Some(at) => sleep_until(self.shared.clock.instant(at)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the session what the spool holds.
+    fn offer_logs(&mut self) {
+        let logs = self.shared.spool().logs();
+        for range in logs.iter().filter(|range| !self.done.contains(&range.log)) {
+            self.offered.insert(range.log, range.last);
+            self.session.on_spool(offer(range));
+        }
+        let gone: Vec<(LogId, BatchSeq)> = self
+            .offered
+            .iter()
+            .filter(|(log, _)| logs.iter().all(|range| range.log != **log))
+            .map(|(log, last)| (*log, *last))
+            .collect();
+        for (log, last) in gone {
+            // Freed: whoever must have it has it.
+            self.offered.remove(&log);
+            self.session.on_spool(LogOffer { log, first: last.next(), last, closed: true });
+        }
+    }
+
+    /// A replica that has nothing of a log any more says so in its answer, and in no acknowledgement.
+    fn note_restored(&self, message: &ReplicaMessage) {
+        let resumes = match message {
+            ReplicaMessage::Welcome(welcome) => welcome.resume.as_slice(),
+            ReplicaMessage::Resume(resume) => std::slice::from_ref(resume),
+            ReplicaMessage::Ack(_) | ReplicaMessage::Members(_) | ReplicaMessage::Refuse(_) => return,
+        };
+        let mut spool = self.shared.spool();
+        for resume in resumes {
+            spool.set_cursor(self.replica, resume.log, resume.through);
+        }
+    }
+
+    async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), Stop> {
+        match action {
+            AgentAction::Send(message) => control.write(&message).await?,
+            AgentAction::Welcomed { replica, skew_ms } => self.welcomed(replica, skew_ms)?,
+            AgentAction::OpenStream { log, live } => {
+                let stream = FrameWriter::open(&self.connection, log, live).await?;
+                self.streams.insert(log, stream);
+            }
+            AgentAction::SendFrames { log, from, start, to, bytes_max } => {
+                let sent = self.send_frames(log, from, start, to, bytes_max).await?;
+                self.session.on_sent(log, sent);
+            }
+            AgentAction::SendGap { log, from, to } => {
+                // What was freed or dropped whole; the spool has a reason for anything else.
+                let frame = encode_gap(from, to, vedette_wire::GapReason::SpoolLost);
+                let frames = [StoredFrame { first: from, last: to, bytes: frame }];
+                let sent = self.send(log, &frames).await?;
+                self.session.on_sent(log, sent);
+            }
+            AgentAction::ResetStream { log } => {
+                if let Some(stream) = self.streams.remove(&log) {
+                    stream.reset(CloseCode::Done);
+                }
+            }
+            AgentAction::Acked { replica, log, through } => {
+                self.shared.spool().set_cursor(replica, log, through);
+                self.note(|numbers| numbers.acks += 1);
+            }
+            AgentAction::LogDone { log, .. } => {
+                self.offered.remove(&log);
+                self.done.insert(log);
+                if let Some(stream) = self.streams.remove(&log) {
+                    stream.finish();
+                }
+            }
+            AgentAction::MembersChanged(members) => {
+                // One that knows no members (yet) does not take them from us.
+                if !members.members.is_empty() {
+                    self.shared.spool().set_members(members, self.shared.now());
+                    self.shared.fleet_changed.notify_one();
+                }
+            }
+            AgentAction::StartNewLog { log } => self.shared.request_new_log(log),
+            AgentAction::Refused { log, reason, message, retry_after } => {
+                let reason = reason.as_str();
+                self.note(|numbers| *numbers.refusals.entry(reason).or_default() += 1);
+                if log.is_none() {
+                    self.retry_after = retry_after;
+                }
+                if self.refusals_said.insert(reason) {
+                    let log = log.map(|log| log.to_string()).unwrap_or_default();
+                    warn!(replica = %self.replica, reason, log, message, ?retry_after, "the replica refuses");
+                }
+            }
+            AgentAction::Close { code, reason } => return Err(Stop::Closed(code, reason)),
+        }
+        Ok(())
+    }
+
+    fn welcomed(&mut self, replica: ReplicaId, skew_ms: i64) -> Result<(), Stop> {
+        if replica != self.replica {
+            let reason = format!("replica {} says that it is {replica}", self.replica);
+            return Err(Stop::Closed(CloseCode::Protocol, reason));
+        }
+        self.note(|numbers| numbers.skew_ms = skew_ms);
+        if skew_ms.unsigned_abs() > SKEW_WORTH_SAYING_MS {
+            warn!(%replica, skew_ms, "the replica's clock and this host's differ");
+        }
+        Ok(())
+    }
+
+    async fn send_frames(
+        &mut self,
+        log: LogId,
+        from: BatchSeq,
+        start: SendStart,
+        to: BatchSeq,
+        bytes_max: usize,
+    ) -> Result<Sent, Stop> {
+        let nothing = Sent { through: from, frames: 0, bytes: 0 };
+        let read = {
+            let mut spool = self.shared.spool();
+            let from = match start {
+                SendStart::At => from,
+                SendStart::KeyOf => spool.run_start(log, from).unwrap_or(from).min(from),
+            };
+            spool.read(log, from, to, bytes_max, self.shared.now())
+        };
+        match read {
+            Ok(frames) => self.send(log, &frames).await,
+            Err(error) => {
+                warn!(%error, "the spool can not be read");
+                self.read_again_at = Some(self.shared.clock.monotonic() + READ_RETRY);
+                Ok(nothing)
+            }
+        }
+    }
+
+    async fn send(&mut self, log: LogId, frames: &[StoredFrame]) -> Result<Sent, Stop> {
+        let mut sent = Sent { through: BatchSeq(0), frames: 0, bytes: 0 };
+        let Some(stream) = self.streams.get_mut(&log) else {
+            debug!(%log, "frames for a stream that is not open");
+            return Ok(sent);
+        };
+        for frame in frames {
+            stream.write(&frame.bytes).await?;
+            sent.through = frame.last;
+            sent.frames += 1;
+            sent.bytes += frame.bytes.len() as u64;
+        }
+        self.note(|numbers| {
+            numbers.batches_sent += u64::from(sent.frames);
+            numbers.bytes_sent += sent.bytes;
+        });
+        Ok(sent)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut ReplicaNumbers)) {
+        change(self.shared.replicas().entry(self.label.clone()).or_default());
+    }
+}
+
+fn offer(range: &LogRange) -> LogOffer {
+    LogOffer { log: range.log, first: range.first, last: range.last, closed: range.is_closed }
+}
