@@ -56,6 +56,9 @@ pub enum EnrollError {
     /// The replica did not answer.
     #[error("no answer within {} s", ENROLL_TIMEOUT.as_secs())]
     Timeout,
+    /// Too many newcomers at once, said by the replica to itself.
+    #[error("too many newcomers at once")]
+    Overload,
     /// The replica refused.
     #[error("refused ({}): {message}", .reason.as_str())]
     Refused {
@@ -129,6 +132,11 @@ pub async fn serve_enroll(
     now: Timestamp,
 ) -> Result<EnrollAnswer, EnrollError> {
     let remote = connection.remote_address();
+    let busy = group.clone();
+    let Some(_admitted) = busy.admit_newcomer() else {
+        close(&connection, CloseCode::Overload, "too many newcomers at once: try again");
+        return Err(EnrollError::Overload);
+    };
     let conversation = async {
         let (send, receive) = connection.accept_bi().await.map_err(StreamError::from)?;
         let request: Option<EnrollRequest> = ControlReader::new(receive).read().await?;

@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_wire::control::{
@@ -32,6 +33,8 @@ const ENROLLED_MAX: usize = 1_000_000;
 /// Attempts with an unknown token that are looked at in full, and how fast they come back.
 const FAILURES_MAX: u32 = 20;
 const FAILURES_PER_SECOND: f64 = 2.0;
+/// Callers on the enrolment protocol at the same time: anybody can be one.
+const ENROLLING_MAX: usize = 64;
 
 /// A replica's standing in its group.
 pub struct Group {
@@ -45,6 +48,7 @@ pub struct Group {
     tokens: Mutex<TokenStore>,
     enrolled: Mutex<HashSet<String>>,
     failures: Mutex<FailureBudget>,
+    enrolling: Semaphore,
     members: MembersStore,
 }
 
@@ -108,6 +112,7 @@ impl Group {
             tokens: Mutex::new(TokenStore::open(&authority_folder)?),
             enrolled: Mutex::new(read_enrolled(&authority_folder)?),
             failures: Mutex::new(FailureBudget::default()),
+            enrolling: Semaphore::new(ENROLLING_MAX),
             members: MembersStore::open(folder, own)?,
             identity: Mutex::new(Arc::new(identity)),
             authority_folder,
@@ -190,6 +195,11 @@ impl Group {
         *lock(&self.identity) = renewed.clone();
         tracing::info!(expires_at = %renewed.expires_at(), "own certificate renewed");
         Ok(Some(renewed))
+    }
+
+    /// Room for one more conversation with a newcomer; none when there are too many.
+    pub(crate) fn admit_newcomer(&self) -> Option<SemaphorePermit<'_>> {
+        self.enrolling.try_acquire().ok()
     }
 
     /// Answers a newcomer or a member. Writes files: not for an async task.

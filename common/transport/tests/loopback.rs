@@ -1,4 +1,5 @@
 //! Real endpoints on the loopback interface: who is let in, who is not, and what both sides are told.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! are batches that the spool really dropped; nothing is freed before every replica acknowledged it; an
 //! acknowledgement never outruns the replica's disk; what is on its way stays within the window. In the end
 //! faults stop, and everything must arrive.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

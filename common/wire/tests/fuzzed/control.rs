@@ -7,7 +7,7 @@ use vedette_wire::control::{
 };
 
 /// Called by the fuzzer, and by the test that replays the corpus.
-pub fn control(bytes: &[u8]) {
+pub(crate) fn control(bytes: &[u8]) {
     check::<AgentMessage>(bytes);
     check::<ReplicaMessage>(bytes);
     check::<EnrollRequest>(bytes);
