@@ -1,4 +1,4 @@
-//! Bytes and time that a sample costs on the wire, over the recordings of a real host.
+//! Bytes and CPU time that a sample costs on the wire, over the recordings of a real host.
 //!
 //! ```text
 //! cargo bench -p vedette-tests --bench wire_density -- [--data DIR] [--batches-max N]
@@ -10,9 +10,10 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
 use vedette_exposition::parse_series;
 use vedette_model::{MetricKind, Timestamp};
 use vedette_wire::{
@@ -26,7 +27,17 @@ fn main() -> Result<()> {
     let options = Options::read()?;
     println!(
         "{:<8}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>11}{:>11}",
-        "", "rows/b", "samples", "body", "frame", "all", "key B", "frame B", "table µs", "encode µs", "decode µs"
+        "",
+        "rows/b",
+        "samples",
+        "body",
+        "frame",
+        "all",
+        "key B",
+        "frame B",
+        "table µs",
+        "encode µs",
+        "decode µs"
     );
     for name in ["light", "busy"] {
         let recording = Recording::read(&options.data.join(format!("host_recording_{name}.prom.zst")))?;
@@ -98,7 +109,8 @@ impl Recording {
     /// The family of a series, by the longest name that its own starts with.
     fn family_of(&self, series: &str) -> String {
         let name = series.split('{').next().unwrap_or(series);
-        let stems = ["", "_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
+        let stems =
+            ["", "_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
         let found = stems.filter(|stem| self.families.iter().any(|(family, ..)| family == stem)).last();
         found.unwrap_or(name).to_owned()
     }
@@ -144,9 +156,9 @@ fn measure(name: &str, recording: &Recording, rows_per_batch: usize, limits: Seg
             recording.fill(&mut table, samples)?;
             rows.push((*at, table.row().clone()));
         }
-        table_time += start.elapsed();
-        let of_row = |(at, values)| RowInput { target: 0, at: *at, table: &table, values };
-        let inputs: Vec<_> = rows.iter().map(|(at, values)| of_row((at, values))).collect();
+        table_time += now() - start;
+        let inputs: Vec<_> =
+            rows.iter().map(|(at, values)| RowInput { target: 0, at: *at, table: &table, values }).collect();
         let through = rows.last().context("a batch has rows")?.0;
         let batch = BatchInput {
             seq: BatchSeq(index as u64 + 1),
@@ -156,7 +168,7 @@ fn measure(name: &str, recording: &Recording, rows_per_batch: usize, limits: Seg
         };
         let start = now();
         let encoded = encoder.encode(&batch)?;
-        encode_time += start.elapsed();
+        encode_time += now() - start;
         let sizes = if encoded.is_key { &mut keys } else { &mut deltas };
         sizes.frames += 1;
         sizes.samples += rows.iter().map(|(_, values)| values.count_present()).sum::<usize>();
@@ -196,19 +208,22 @@ fn check(frames: &[(Vec<u8>, Vec<(Timestamp, RowValues)>)]) -> Result<Duration> 
     for (frame, rows) in frames {
         let start = now();
         let batch = decoder.decode(frame)?;
-        time += start.elapsed();
+        time += now() - start;
         ensure!(batch.rows.len() == rows.len(), "rows were lost");
         for (decoded, (at, values)) in batch.rows.iter().zip(rows) {
             let same = decoded.values.iter_present().map(|(index, value)| (index, value.to_bits()));
             ensure!(decoded.at == *at, "a time changed");
-            ensure!(same.eq(values.iter_present().map(|(index, value)| (index, value.to_bits()))), "a value changed");
+            ensure!(
+                same.eq(values.iter_present().map(|(index, value)| (index, value.to_bits()))),
+                "a value changed"
+            );
         }
     }
     Ok(time)
 }
 
-#[expect(clippy::disallowed_methods, reason = "driver: a benchmark reads the clock")]
-fn now() -> Instant {
-    Instant::now()
+/// CPU time of this thread: other work on the machine does not count.
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
-

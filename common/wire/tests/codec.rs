@@ -1,5 +1,7 @@
 //! What goes into an encoder comes out of a decoder, bit for bit.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -55,7 +55,9 @@ impl Scale {
             25 => value * 1e9,
             _ => return Some(value.to_bits() as i64),
         };
-        if !(scaled.abs() < EXACT_MAX) {
+        // Neither infinities nor NaNs are below.
+        let in_range = scaled.abs() < EXACT_MAX;
+        if !in_range {
             return None;
         }
         let integer = round(scaled);
