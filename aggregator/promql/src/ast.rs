@@ -141,14 +141,20 @@ pub enum Sign {
     Minus,
 }
 
-/// Matchers of a selector, that of the name included. Equality is that of the text.
+/// Matchers of a selector, that of the name included. Equality is that of their texts, in any order.
 #[derive(Clone, Debug, Default)]
 pub struct Matchers(pub Vec<Matcher>);
 
 impl PartialEq for Matchers {
     fn eq(&self, other: &Self) -> bool {
-        let text = |matcher: &Matcher| (matcher.op(), matcher.name().to_owned(), matcher.value().to_owned());
-        self.0.iter().map(text).eq(other.0.iter().map(text))
+        let texts = |matchers: &[Matcher]| {
+            let text =
+                |matcher: &Matcher| (matcher.name().to_owned(), matcher.op(), matcher.value().to_owned());
+            let mut texts: Vec<_> = matchers.iter().map(text).collect();
+            texts.sort_unstable();
+            texts
+        };
+        texts(&self.0) == texts(&other.0)
     }
 }
 
@@ -247,8 +253,8 @@ pub enum DurationOp {
     Paren(Box<DurationExpr>),
 }
 
-/// A range vector selector.
-#[derive(Clone, Debug, PartialEq)]
+/// A range vector selector. Equality ignores where it stands.
+#[derive(Clone, Debug)]
 pub struct MatrixSelector {
     /// Which series; carries the modifiers.
     pub selector: VectorSelector,
@@ -256,6 +262,12 @@ pub struct MatrixSelector {
     pub selector_span: Span,
     /// How far back.
     pub range: DurationValue,
+}
+
+impl PartialEq for MatrixSelector {
+    fn eq(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.range == other.range
+    }
 }
 
 /// A subquery.

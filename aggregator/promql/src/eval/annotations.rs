@@ -12,7 +12,6 @@ use crate::syntax::printer::quote;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Annotation {
     InvalidQuantile { value: String },
-    InvalidRatio { value: String, limit: &'static str },
     BadBucketLabel { metric: String, value: String },
     SortInRangeQuery,
     PossibleNonCounter { metric: String },
@@ -76,22 +75,13 @@ impl Annotations {
 
 impl Annotation {
     fn is_warning(&self) -> bool {
-        matches!(
-            self,
-            Self::InvalidQuantile { .. }
-                | Self::InvalidRatio { .. }
-                | Self::BadBucketLabel { .. }
-                | Self::SortInRangeQuery
-        )
+        matches!(self, Self::InvalidQuantile { .. } | Self::BadBucketLabel { .. } | Self::SortInRangeQuery)
     }
 
     fn text(&self) -> String {
         match self {
             Self::InvalidQuantile { value } => {
                 format!("quantile value should be between 0 and 1, got {value}")
-            }
-            Self::InvalidRatio { value, limit } => {
-                format!("ratio value should be between -1 and 1, got {value}, capping to {limit}")
             }
             Self::BadBucketLabel { metric, value } => {
                 let value = quote(value);
