@@ -27,4 +27,4 @@ pub use pool::{Fetched, Reloaded, ScrapePool};
 pub use schedule::{Schedule, Tick, grid_offset};
 pub use scrape::{ScrapeError, ScrapeOutcome, TargetScrape};
 pub use status::{Health, TargetStatus};
-pub use target::{Target, TargetKey};
+pub use target::{Target, TargetError, TargetKey};

@@ -1,9 +1,9 @@
 use vedette_model::{Labels, MetricKind};
 
-use crate::entry::{Entry, Sample};
+use crate::entry::{Entry, LabelPair, Sample};
 use crate::error::ParseError;
 use crate::negotiate::Format;
-use crate::series::{Dialect, parse_series_as};
+use crate::series::{Dialect, parse_series_pairs};
 use crate::{openmetrics, text};
 
 /// Reads an exposition entry by entry.
@@ -39,11 +39,16 @@ impl<'a> Parser<'a> {
 
     /// The labels of the sample that was just read, checked in full.
     pub fn labels(&self, sample: &Sample<'a>) -> Result<Labels, ParseError> {
+        self.label_pairs(sample).map(Labels::from_pairs)
+    }
+
+    /// As [`Parser::labels`], sorted by name, with the labels whose value is empty.
+    pub fn label_pairs(&self, sample: &Sample<'a>) -> Result<Vec<LabelPair<'a>>, ParseError> {
         let dialect = match self.format {
             Format::Text => Dialect::Text,
             Format::OpenMetrics => Dialect::OpenMetrics,
         };
-        parse_series_as(sample.series, dialect, self.kind).map_err(|error| {
+        parse_series_pairs(sample.series, dialect, self.kind).map_err(|error| {
             let start = self.offset_of(sample.series);
             ParseError::at(self.input, start + error.offset, error.expected)
         })

@@ -24,6 +24,16 @@ pub fn parse_series(raw: &[u8]) -> Result<Labels, SeriesError> {
 /// The labels of a series. Prometheus writes `le` of histograms and `quantile` of summaries in one form (`1` becomes
 /// `1.0`), so the kind that the last `# TYPE` line named is needed.
 pub fn parse_series_as(raw: &[u8], dialect: Dialect, kind: MetricKind) -> Result<Labels, SeriesError> {
+    Ok(Labels::from_pairs(parse_series_pairs(raw, dialect, kind)?))
+}
+
+/// As [`parse_series_as`], sorted by name, with the labels whose value is empty: a scrape that honours labels takes
+/// such a one as the wish not to have the label.
+pub(crate) fn parse_series_pairs(
+    raw: &[u8],
+    dialect: Dialect,
+    kind: MetricKind,
+) -> Result<Vec<LabelPair<'_>>, SeriesError> {
     let mut pairs = Reader { raw, at: 0, dialect, exemplar: false }.series()?;
     for pair in &mut pairs {
         let bound = match kind {
@@ -42,7 +52,7 @@ pub fn parse_series_as(raw: &[u8], dialect: Dialect, kind: MetricKind) -> Result
         let offset = twice[0].offset.max(twice[1].offset);
         return Err(SeriesError { offset, expected: "label that was not there before" });
     }
-    Ok(Labels::from_pairs(pairs.iter().map(|pair| (&pair.name, &pair.value))))
+    Ok(pairs.into_iter().map(|pair| (pair.name, pair.value)).collect())
 }
 
 /// The labels of an exemplar, braces included, in the order in which they are written.

@@ -10,6 +10,9 @@ mod check;
 mod http;
 mod raw;
 
-pub use check::{ConfigError, GlobalConfig, ScrapeConfig, ScrapeProtocol, StaticGroup, check_scrape_configs};
-pub use http::{Authentication, HttpConfig, Secret, TlsConfig, TlsVersion};
+pub use check::{
+    ConfigError, Escaping, GlobalConfig, Limits, ScrapeConfig, ScrapeProtocol, StaticGroup,
+    check_scrape_configs,
+};
+pub use http::{Authentication, HttpConfig, Pem, Secret, SecretSource, TlsConfig, TlsVersion};
 pub use raw::{RawGlobalConfig, RawScrapeConfig};
