@@ -8,6 +8,7 @@ use quinn::{Connection, ConnectionError, Endpoint, Incoming};
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vedette_wire::session::CloseCode;
@@ -25,6 +26,7 @@ pub struct Listener {
     endpoint: Endpoint,
     handshakes: Arc<Semaphore>,
     connections_max: usize,
+    refused: AtomicU64,
 }
 
 /// A call that was taken and has to be completed, in a task of its own.
@@ -121,7 +123,12 @@ impl AcceptError {
 impl Listener {
     /// A listener that lets at most `connections_max` connections live at the same time.
     pub fn new(endpoint: Endpoint, connections_max: usize) -> Self {
-        Self { endpoint, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)), connections_max }
+        Self {
+            endpoint,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            connections_max,
+            refused: AtomicU64::new(0),
+        }
     }
 
     /// The endpoint.
@@ -129,13 +136,23 @@ impl Listener {
         &self.endpoint
     }
 
+    /// Calls refused so far because there were too many connections or handshakes.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counted, not logged: whoever floods the port shall not fill the log as well.
+    fn refuse(&self, incoming: Incoming) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        incoming.refuse();
+    }
+
     /// The next call; none when the endpoint is closed. Calls beyond the bounds are refused here.
     pub async fn accept(&self) -> Option<Handshake> {
         loop {
             let incoming = self.endpoint.accept().await?;
             if self.endpoint.open_connections() >= self.connections_max {
-                tracing::warn!(remote = %incoming.remote_address(), connections_max = self.connections_max, "call refused: too many connections");
-                incoming.refuse();
+                self.refuse(incoming);
                 continue;
             }
             let at_work = HANDSHAKES_MAX - self.handshakes.available_permits();
@@ -148,7 +165,7 @@ impl Listener {
             }
             match self.handshakes.clone().try_acquire_owned() {
                 Ok(permit) => return Some(Handshake { incoming, permit }),
-                Err(_all_taken) => incoming.refuse(),
+                Err(_all_taken) => self.refuse(incoming),
             }
         }
     }

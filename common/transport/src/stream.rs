@@ -191,6 +191,10 @@ impl FrameReader {
 }
 
 /// Writes a log's frames.
+///
+/// A replica that refuses a log stops its stream and says why on the control stream. Which of the two comes
+/// first is chance, so what is written to a stopped stream is silently dropped: it will not be acknowledged,
+/// and is sent again once the log is open again.
 pub struct FrameWriter {
     stream: SendStream,
 }
@@ -199,16 +203,20 @@ impl FrameWriter {
     /// Opens a data stream for `log`. A live log's frames go before those of logs that drain.
     pub async fn open(connection: &Connection, log: LogId, live: bool) -> Result<Self, StreamError> {
         let opening = tokio::time::timeout(WRITE_TIMEOUT, connection.open_uni()).await;
-        let mut stream = opening.map_err(|_elapsed| StreamError::WriteTimeout)??;
+        let stream = opening.map_err(|_elapsed| StreamError::WriteTimeout)??;
         // Fails only on a stream that is closed already, as the write will say.
         stream.set_priority(if live { LIVE_PRIORITY } else { 0 }).ok();
-        write_all(&mut stream, &encode_stream_header(log)).await?;
-        Ok(Self { stream })
+        let mut writer = Self { stream };
+        writer.write(&encode_stream_header(log)).await?;
+        Ok(writer)
     }
 
     /// Writes a frame. Not to be dropped half way.
     pub async fn write(&mut self, frame: &[u8]) -> Result<(), StreamError> {
-        write_all(&mut self.stream, frame).await
+        match write_all(&mut self.stream, frame).await {
+            Err(StreamError::Write(WriteError::Stopped(_))) => Ok(()),
+            written => written,
+        }
     }
 
     /// Ends the stream after all that was written.

@@ -287,7 +287,7 @@ impl AgentSession {
         self.phase = Phase::AwaitingWelcome { since: now.monotonic };
         self.drain.restart(now.monotonic);
         let mut logs = Vec::new();
-        for id in self.offer_order() {
+        for id in self.offer_order().take(LOGS_MAX) {
             let Some(log) = self.logs.get_mut(&id) else { continue };
             log.state = LogState::Offered;
             logs.push(log.offer);
@@ -570,7 +570,7 @@ impl AgentSession {
     fn offer_order(&self) -> impl Iterator<Item = LogId> + use<> {
         let live = self.order.iter().copied().filter(|id| self.is_live(*id));
         let closed = self.order.iter().copied().filter(|id| !self.is_live(*id));
-        live.chain(closed).take(LOGS_MAX).collect::<Vec<_>>().into_iter()
+        live.chain(closed).collect::<Vec<_>>().into_iter()
     }
 
     /// Logs that the replica keeps open on this connection.
