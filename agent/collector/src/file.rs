@@ -23,6 +23,9 @@ pub(crate) struct HotFile {
     file: Option<File>,
 }
 
+/// Files of one kind, such as one per core or per disk, that are kept open. Processes are ordinarily allowed 1024.
+pub(crate) const KEPT_OPEN_MAX: usize = 128;
+
 #[derive(Clone, Copy)]
 enum Extent {
     Whole,
@@ -53,6 +56,11 @@ impl HotFile {
     pub(crate) fn read_unsigned(&mut self, scratch: &mut Vec<u8>) -> Result<u64, CollectError> {
         let value = crate::parse::unsigned(self.read_value(scratch)?);
         value.ok_or_else(|| Fault::NotANumber.at(&self.path, 1))
+    }
+
+    /// Gives the descriptor back. Where there are very many files, all of them kept open would be too many.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
     }
 
     /// What is wrong at a line of this file.

@@ -181,7 +181,7 @@ impl<'a> GatheredFamily<'a> {
         let text = self.text;
         self.samples
             .iter()
-            .map(move |sample| (text[sample.key_start..sample.key_end].as_bytes(), sample.value))
+            .map(move |sample| (&text.as_bytes()[sample.key_start..sample.key_end], sample.value))
     }
 }
 

@@ -62,22 +62,9 @@ impl Registry {
             let collector = (known.build)(&mut parameters, &paths)?;
             parameters.finish()?;
             debug_assert_eq!(collector.name(), known.name);
-            entries.push(Entry {
-                collector,
-                health: Health::Unknown,
-                succeeded: false,
-                duration_seconds: 0.0,
-            });
+            entries.push(Entry::new(collector));
         }
         Ok(Self { entries, sources: Sources::new(paths) })
-    }
-
-    /// Adds a collector that is not built in, or replaces the one of its name.
-    pub fn insert(&mut self, collector: Box<dyn Collector>) {
-        self.entries.retain(|entry| entry.collector.name() != collector.name());
-        let at = self.entries.partition_point(|entry| entry.collector.name() < collector.name());
-        let entry = Entry { collector, health: Health::Unknown, succeeded: false, duration_seconds: 0.0 };
-        self.entries.insert(at, entry);
     }
 
     /// The names of the collectors that are on, sorted.
@@ -111,6 +98,10 @@ impl Registry {
 }
 
 impl Entry {
+    fn new(collector: Box<dyn Collector>) -> Self {
+        Self { collector, health: Health::Unknown, succeeded: false, duration_seconds: 0.0 }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "driver: measures how long collectors take")]
     fn run(&mut self, sources: &mut Sources, out: &mut Gathered) {
         let begin = Instant::now();
@@ -139,5 +130,145 @@ impl Entry {
             (Ok(()), _) => {}
         }
         self.health = health;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    fn registry(yaml: &str) -> Result<Registry, ConfigError> {
+        let config: CollectorsConfig = serde_saphyr::from_str(yaml).expect("valid YAML");
+        Registry::new(&config, Paths::default())
+    }
+
+    #[test]
+    fn collectors_are_turned_on_and_off() {
+        let all: Vec<_> = registry("{}").unwrap().names().collect();
+        assert_eq!(all.len(), 17);
+        assert!(all.is_sorted());
+        let names: Vec<_> = registry("{cpu: false, stat: true, netdev: {}}").unwrap().names().collect();
+        assert_eq!(names.len(), 16);
+        assert!(!names.contains(&"cpu"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for (yaml, message) in [
+            ("cpuu: true", "collectors.cpuu: unknown collector"),
+            ("cpu: {gest: true}", "collectors.cpu.gest: unknown parameter"),
+            ("cpu: {guest: 1}", "collectors.cpu.guest: expected true or false"),
+            ("vmstat: {fields: '('}", "collectors.vmstat.fields: error parsing regexp"),
+            ("filesystem: {mount-timeout: 5}", "collectors.filesystem.mount-timeout: expected a duration"),
+            (
+                "filesystem: {mount_points_exclude: a, mount-points-include: b}",
+                "collectors.filesystem: mount-points-exclude and mount-points-include are mutually exclusive",
+            ),
+        ] {
+            let error = registry(yaml).err().expect(yaml).to_string();
+            assert!(error.starts_with(message), "{yaml}: {error}");
+        }
+        assert!(serde_saphyr::from_str::<CollectorsConfig>("cpu: [1]").is_err());
+    }
+
+    /// Fails as it is told to.
+    struct Moody {
+        moods: Vec<Option<io::ErrorKind>>,
+    }
+
+    impl Collector for Moody {
+        fn name(&self) -> &'static str {
+            "moody"
+        }
+
+        fn collect(&mut self, _: &mut Sources, _: &mut Gathered) -> Result<(), CollectError> {
+            match self.moods.remove(0) {
+                None => Ok(()),
+                Some(kind) => Err(CollectError::Read { path: PathBuf::from("/x"), source: kind.into() }),
+            }
+        }
+    }
+
+    /// Keeps level and message of what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Log {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::INFO
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            struct Message(String);
+            impl Visit for Message {
+                fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                    if matches!(field.name(), "message" | "error") {
+                        self.0 = format!("{value:?} {}", self.0);
+                    }
+                }
+            }
+            let mut message = Message(event.metadata().level().to_string());
+            event.record(&mut message);
+            self.0.lock().expect("no panic").push(message.0);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn only_what_is_new_is_logged() {
+        use io::ErrorKind::{NotFound, PermissionDenied};
+        let moods = vec![
+            None,
+            Some(NotFound),
+            Some(NotFound),
+            Some(PermissionDenied),
+            Some(PermissionDenied),
+            None,
+            None,
+        ];
+        let gathers = moods.len();
+        let mut registry = Registry {
+            entries: vec![Entry::new(Box::new(Moody { moods }))],
+            sources: Sources::new(Paths::default()),
+        };
+        let log = Log::default();
+        let mut successes = Vec::new();
+        tracing::subscriber::with_default(log.clone(), || {
+            for _ in 0..gathers {
+                let mut out = Gathered::new();
+                registry.gather(&mut out);
+                let success = out.families().find(|family| family.name == "node_scrape_collector_success");
+                successes.extend(success.iter().flat_map(|family| family.samples()).map(|(_, value)| value));
+            }
+        });
+        assert_eq!(successes, [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+        let logged = log.0.lock().expect("no panic");
+        assert_eq!(
+            *logged,
+            [
+                "collector failed cannot read /x: entity not found ERROR",
+                "collector failed cannot read /x: permission denied ERROR",
+                "collector works again INFO",
+            ]
+        );
     }
 }

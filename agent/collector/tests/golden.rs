@@ -54,11 +54,11 @@ impl Case {
             return None;
         }
         let data = reference_data()?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let paths = unpack_fixtures(&data, folder.path());
-        let mut registry = Registry::new(&config(CONFIG), paths).unwrap();
+        let mut registry = Registry::new(&config(CONFIG), paths).expect("a valid configuration");
         let collectors: BTreeSet<&str> = registry.names().collect();
-        let golden = std::fs::read_to_string(data.join("fixtures/e2e-output.txt")).unwrap();
+        let golden = std::fs::read_to_string(data.join("fixtures/e2e-output.txt")).expect("a readable file");
         let mut families = families_by_collector(&data);
         families.retain(|_, collector| collectors.contains(collector.as_str()));
         // The second gather is the one with everything cached.

@@ -105,7 +105,7 @@ fn check(yaml: &str, flags: &[&str]) {
     let version = Command::new(&binary).arg("--version").output().expect("it runs");
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     assert!(version.contains(VERSION), "{version}");
-    let mut registry = Registry::new(&config(yaml), Paths::default()).unwrap();
+    let mut registry = Registry::new(&config(yaml), Paths::default()).expect("a valid configuration");
     let names: Vec<&str> = registry.names().collect();
     let exporter = NodeExporter::start(&binary, &names, flags);
     // A sample agrees when it has once been between what we told before and after.

@@ -70,14 +70,14 @@ struct Host {
 impl Host {
     fn new() -> Option<Self> {
         let data = reference_data()?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let paths = unpack_fixtures(&data, folder.path());
         let mountinfo = "1 0 8:1 / /usr rw shared:1 - ext4 /dev/sda1 rw,errors=remount-ro\n";
-        fs::write(folder.path().join("proc/1/mountinfo"), mountinfo).unwrap();
+        fs::write(folder.path().join("proc/1/mountinfo"), mountinfo).expect("a writable file");
         // The fixtures have none, because node_exporter is tested with netlink.
         let netdev = "Inter-| Receive\n face |bytes\n  lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
-        fs::write(folder.path().join("proc/net/dev"), netdev).unwrap();
-        let registry = Registry::new(&support::config(CONFIG), paths.clone()).unwrap();
+        fs::write(folder.path().join("proc/net/dev"), netdev).expect("a writable file");
+        let registry = Registry::new(&support::config(CONFIG), paths.clone()).expect("a valid configuration");
         Some(Self { folder, paths, registry })
     }
 
@@ -133,7 +133,7 @@ fn a_file_that_can_not_be_read_fails_alone() {
 
 #[test]
 fn an_empty_host_fails_everywhere_without_a_panic() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let paths = Paths {
         procfs: path("proc"),
@@ -183,9 +183,9 @@ fn apply(spoil: &Spoil, path: &Path, good: &[u8]) {
         }
         Spoil::Garbage(bytes) => bytes.clone(),
         Spoil::Repeat(times) => good.repeat(*times),
-        Spoil::Remove => return fs::remove_file(path).unwrap(),
+        Spoil::Remove => return fs::remove_file(path).expect("it is there"),
     };
-    fs::write(path, content).unwrap();
+    fs::write(path, content).expect("a writable file");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use vedette_model::MetricKind::{self, Counter, Gauge};
 use crate::config::{ConfigError, Parameters};
 use crate::error::{CollectError, Fault};
 use crate::field_cache::FieldCache;
-use crate::file::HotFile;
+use crate::file::{HotFile, KEPT_OPEN_MAX};
 use crate::filter::Filter;
 use crate::gathered::Gathered;
 use crate::parse;
@@ -138,10 +138,14 @@ impl Collector for DiskStats {
 
     fn collect(&mut self, sources: &mut Sources, out: &mut Gathered) -> Result<(), CollectError> {
         self.read(sources)?;
+        let devices = self.wanted().count();
         for device in self.devices.current_mut().filter(|device| !device.is_ignored) {
             device.udev.refresh(&mut sources.scratch);
-            device.is_rotational =
-                device.rotational.read_value(&mut sources.scratch).is_ok_and(|value| value == b"1");
+            let rotational = device.rotational.read_value(&mut sources.scratch);
+            device.is_rotational = rotational.is_ok_and(|value| value == b"1");
+            if devices > KEPT_OPEN_MAX {
+                device.rotational.close();
+            }
         }
         self.write_info(out);
         self.write_counters(out);
@@ -263,8 +267,10 @@ impl DiskStats {
     }
 }
 
+type Pick = fn(&Properties) -> &String;
+
 /// Name, help and property.
-const ATA: [(&str, &str, fn(&Properties) -> &String); 3] = [
+const ATA: [(&str, &str, Pick); 3] = [
     ("node_disk_ata_write_cache", "ATA disk has a write cache.", |properties| &properties.ata_write_cache),
     ("node_disk_ata_write_cache_enabled", "ATA disk has its write cache enabled.", |properties| {
         &properties.ata_write_cache_enabled

@@ -112,8 +112,10 @@ impl Filesystem {
     }
 }
 
+type Pick = fn(&Usage) -> f64;
+
 /// Name, help and value of what is told of a file system that answers.
-const USAGES: [(&str, &str, fn(&Usage) -> f64); 6] = [
+const USAGES: [(&str, &str, Pick); 6] = [
     ("node_filesystem_size_bytes", "Filesystem size in bytes.", |usage| usage.size_bytes),
     ("node_filesystem_free_bytes", "Filesystem free space in bytes.", |usage| usage.free_bytes),
     ("node_filesystem_avail_bytes", "Filesystem space available to non-root users in bytes.", |usage| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use vedette_model::MetricKind::{Counter, Gauge};
 
 use crate::error::{CollectError, Fault};
-use crate::file::{HotFile, numbered_entries};
+use crate::file::{HotFile, KEPT_OPEN_MAX, numbered_entries};
 use crate::gathered::Gathered;
 use crate::parse;
 use crate::paths::Paths;
@@ -67,6 +67,11 @@ impl Topology {
         }
         self.gathers_to_rescan -= 1;
         self.write(&mut sources.scratch, out);
+        if self.cores.len() + self.packages.len() + self.online.len() > KEPT_OPEN_MAX {
+            let throttles =
+                self.cores.iter_mut().chain(&mut self.packages).map(|throttled| &mut throttled.count);
+            throttles.chain(self.online.iter_mut().map(|cpu| &mut cpu.file)).for_each(HotFile::close);
+        }
         Ok(())
     }
 

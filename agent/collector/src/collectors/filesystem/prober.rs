@@ -138,7 +138,6 @@ impl Prober {
 
     /// Until as many answers are there as mounts were asked, or patience ends. Ordinarily one worker answers for all;
     /// more are called when it does not.
-    #[expect(clippy::disallowed_methods, reason = "driver: measures how long mounts take")]
     fn wait(&self, asked: usize, held: usize, begin: Instant) {
         let patience = PATIENCE.min(self.timeout);
         let workers_max = (self.workers_wanted + held).min(WORKERS_MAX);
