@@ -1,6 +1,8 @@
 //! What a gather of all default collectors costs on this host, and which collector how much of it.
 //!
-//! `cargo run --release -p vedette-collector --example gather_cost`
+//! `cargo run --release -p vedette-collector --example gather_cost [-- GATHERS PAUSE_MS]`
+//!
+//! Without a pause all caches are warm; with the pause of a real interval they are not.
 
 #![expect(clippy::print_stdout, reason = "prints its result")]
 #![expect(clippy::disallowed_methods, reason = "driver: measures")]
@@ -10,9 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use vedette_collector::{CollectorsConfig, Gathered, Paths, Registry};
 
-const GATHERS: u32 = 2000;
+const GATHERS: u64 = 2000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
+    let gathers = arguments.next().transpose()?.unwrap_or(GATHERS);
+    let pause = Duration::from_millis(arguments.next().transpose()?.unwrap_or(0));
     let mut registry = Registry::new(&CollectorsConfig::default(), Paths::default())?;
     let mut gathered = Gathered::new();
     let mut by_collector: Vec<(String, f64)> = Vec::new();
@@ -21,13 +26,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         registry.gather(&mut gathered);
     }
     let (begin, begin_cpu) = (Instant::now(), cpu_time());
-    for _ in 0..GATHERS {
+    for _ in 0..gathers {
+        std::thread::sleep(pause);
         gathered.clear();
         registry.gather(&mut gathered);
         add_durations(&gathered, &mut by_collector);
     }
     let (elapsed, cpu) = (begin.elapsed(), cpu_time() - begin_cpu);
-    let per_gather = |total: Duration| total.as_secs_f64() * 1e6 / f64::from(GATHERS);
+    let per_gather = |total: Duration| total.as_secs_f64() * 1e6 / gathers as f64;
     println!(
         "{} samples; per gather {:.1} µs CPU (all threads), {:.1} µs elapsed",
         gathered.samples_len(),
@@ -36,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     by_collector.sort_by(|one, other| other.1.total_cmp(&one.1));
     for (collector, seconds) in by_collector {
-        println!("{:8.1} µs  {collector}", seconds * 1e6 / f64::from(GATHERS));
+        println!("{:8.1} µs  {collector}", seconds * 1e6 / gathers as f64);
     }
     Ok(())
 }

@@ -127,7 +127,7 @@ impl Parameters {
         }
     }
 
-    /// A Go duration of one unit, as its flags are ordinarily written: `5s`, `500ms`, `1m`.
+    /// As Go's flags are written: `5s`, `500ms`, `1m30s`.
     pub(crate) fn take_duration(
         &mut self,
         key: &'static str,
@@ -159,9 +159,20 @@ impl Parameters {
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    let unit_at = text.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit {
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_number = |character: char| character.is_ascii_digit() || character == '.';
+        let (number, after) = rest.split_at(rest.find(|character| !is_number(character))?);
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        seconds += number.parse::<f64>().ok()? * seconds_of(unit)?;
+        rest = after;
+    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+fn seconds_of(unit: &str) -> Option<f64> {
+    Some(match unit {
         "ns" => 1e-9,
         "us" | "µs" => 1e-6,
         "ms" => 1e-3,
@@ -169,8 +180,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "m" => 60.0,
         "h" => 3600.0,
         _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+    })
 }
 
 #[cfg(test)]
@@ -207,7 +217,7 @@ mod tests {
         for (text, parsed) in [
             ("500ms", Some(Duration::from_millis(500))),
             ("1.5s", Some(Duration::from_millis(1500))),
-            ("2m", Some(Duration::from_secs(120))),
+            ("1m30s", Some(Duration::from_secs(90))),
             ("5", None),
             ("s", None),
             ("-1s", None),

@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// Keeps level and message of what is logged.
+    /// Keeps what is logged: error, message, level.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(
             *logged,
             [
-                "collector failed cannot read /x: entity not found ERROR",
-                "collector failed cannot read /x: permission denied ERROR",
+                "cannot read /x: entity not found collector failed ERROR",
+                "cannot read /x: permission denied collector failed ERROR",
                 "collector works again INFO",
             ]
         );
