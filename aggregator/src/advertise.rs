@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::config::Config;
 
-/// What is put into tokens and told to agents and peers, as `host:port`, best first.
-pub(crate) fn addresses(config: &Config) -> Vec<String> {
+/// What is put into tokens and told to agents and peers of a replica that listens at `listen`, as `host:port`, best
+/// first.
+pub(crate) fn addresses(config: &Config, listen: SocketAddr) -> Vec<String> {
     if !config.quic_advertise.is_empty() {
         return config.quic_advertise.clone();
     }
-    let listen = config.quic_listen;
     if !listen.ip().is_unspecified() {
         return vec![listen.to_string()];
     }
@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn the_unspecified_address_is_told_to_nobody() {
-        let addresses = addresses(&Config::default());
+        let config = Config::default();
+        let addresses = addresses(&config, config.quic_listen);
         assert!(!addresses.is_empty());
         assert!(
             addresses.iter().all(|address| address.ends_with(":9095") && !address.starts_with("0.0.0.0"))

@@ -23,7 +23,8 @@ pub(crate) fn run(config: &Config, token_file: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let joined = runtime.block_on(async {
         let endpoint = client_endpoint()?;
-        let joined = enroll_replica(&endpoint, &token, replica, advertise::addresses(config)).await?;
+        let addresses = advertise::addresses(config, config.quic_listen);
+        let joined = enroll_replica(&endpoint, &token, replica, addresses).await?;
         endpoint.wait_idle().await;
         anyhow::Ok(joined)
     })?;

@@ -1,7 +1,7 @@
 //! `serve`: puts the parts together, says `ready`, and takes them apart again when told to.
 
 use std::fs::Permissions;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,10 +45,9 @@ pub(crate) fn run(flags: &Flags, config: Config) -> Result<()> {
     served
 }
 
-async fn serve(flags: &Flags, mut config: Config, log_level: &LogLevel) -> Result<()> {
+async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()> {
     let mut signals = Signals::new()?;
     prepare_folder(&config.path)?;
-    settle_port(&mut config)?;
     let opening = tokio::task::spawn_blocking({
         let storage = config.storage.clone();
         move || Storage::open(storage, clock::now())
@@ -76,15 +75,6 @@ fn prepare_folder(path: &Path) -> Result<()> {
     prepare().with_context(|| path.display().to_string())
 }
 
-/// Port 0 means any free one, which has to be known before it is told to others.
-fn settle_port(config: &mut Config) -> Result<()> {
-    if config.quic_listen.port() == 0 {
-        let probe = UdpSocket::bind(config.quic_listen).with_context(|| config.quic_listen.to_string())?;
-        config.quic_listen = probe.local_addr()?;
-    }
-    Ok(())
-}
-
 struct Running {
     storage: Storage,
     group: Arc<Group>,
@@ -97,9 +87,12 @@ struct Running {
 
 impl Running {
     async fn start(config: &Config, storage: Storage) -> Result<Self> {
-        let advertised = advertise::addresses(config);
-        let group = Arc::new(Group::open(&config.path, &advertised, clock::now())?);
+        let configured = advertise::addresses(config, config.quic_listen);
+        let group = Arc::new(Group::open(&config.path, &configured, clock::now())?);
         let endpoint = server_endpoint(config.quic_listen, &group.identity())?;
+        // Another than configured where the system chose the port.
+        let advertised = advertise::addresses(config, endpoint.local_addr()?);
+        group.announce(&advertised)?;
         let registry = prometheus::Registry::new();
         let ingest = Ingest::new(
             storage.clone(),

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -114,7 +115,8 @@ impl IntoResponse for Reply {
             Self::Error(error) => error.into_response(),
             Self::Whole(bytes) => (content_type, bytes).into_response(),
             Self::Begun(first, chunks) => {
-                let stream = futures_util::stream::unfold(Some((Some(first), chunks)), next_chunk);
+                // Fused: compression asks once more after the end.
+                let stream = futures_util::stream::unfold(Some((Some(first), chunks)), next_chunk).fuse();
                 (content_type, Body::from_stream(stream)).into_response()
             }
         }

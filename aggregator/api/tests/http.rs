@@ -436,8 +436,13 @@ async fn large_answers_arrive_whole() {
     let series =
         (0..30_000).map(|number| Labels::from_pairs([("__name__", "x"), ("n", &format!("{number:06}"))]));
     let app = app_with(Memory { series: series.collect(), endless: None }, QueryLimits::default());
-    let request = Request::get("/api/v1/series?match[]=x").body(Body::empty()).expect("a request");
-    let text = body(app.oneshot(request).await.expect("routes do not fail")).await;
+    let request = |encoding| {
+        let request = Request::get("/api/v1/series?match[]=x").header(header::ACCEPT_ENCODING, encoding);
+        app.clone().oneshot(request.body(Body::empty()).expect("a request"))
+    };
+    let compressed = request("gzip").await.expect("routes do not fail").into_body().collect().await;
+    assert!(compressed.expect("a whole body").to_bytes().len() > 10_000);
+    let text = body(request("identity").await.expect("routes do not fail")).await;
     assert!(text.len() > 900_000);
     let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(answer["data"].as_array().map(Vec::len), Some(30_000));
