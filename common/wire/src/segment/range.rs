@@ -16,44 +16,39 @@ pub(super) trait BitCoder {
     fn raw(&mut self, value: u32, bits: u32) -> u32;
 }
 
-/// The probability of a bit: the mean of a fast and a slow estimate, both faster while little was seen.
+/// The probability of a bit, which moves towards the bits seen: fast at first, then slowly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitModel {
-    /// Of a set bit, in 1/65536.
-    fast: u16,
-    slow: u16,
+    /// Of a set bit, in 1/65536. Invariant: neither outcome is impossible, as what is less than the highest
+    /// divisor does not move any more.
+    probability: u16,
+    /// Bits seen, held at the highest shift.
     seen: u8,
 }
 
-/// Adaptation rates are halved at every bit seen until they are these powers of two.
-const FAST_SHIFT: u8 = 4;
-const SLOW_SHIFT: u8 = 7;
-/// Keeps both outcomes possible.
-const PROBABILITY_MIN: u32 = 24;
+/// The way to the bit seen is halved this often: once at the first bit, then more, up to here.
+const SHIFT_MAX: u8 = 5;
 const PROBABILITY_BITS: u32 = 16;
 
 impl BitModel {
     /// A bit of which nothing is known.
     pub(super) const fn new() -> Self {
-        Self { fast: 1 << 15, slow: 1 << 15, seen: 0 }
+        Self { probability: 1 << 15, seen: 0 }
     }
 
+    #[inline]
     fn probability(self) -> u32 {
-        let mean = (u32::from(self.fast) + u32::from(self.slow)) >> 1;
-        mean.clamp(PROBABILITY_MIN, (1 << PROBABILITY_BITS) - PROBABILITY_MIN)
+        u32::from(self.probability)
     }
 
+    #[inline]
     fn learn(&mut self, bit: bool) {
-        let fast = FAST_SHIFT.min(self.seen + 1);
-        let slow = SLOW_SHIFT.min(self.seen + 1);
+        self.seen = (self.seen + 1).min(SHIFT_MAX);
         if bit {
-            self.fast += (u16::MAX - self.fast) >> fast;
-            self.slow += (u16::MAX - self.slow) >> slow;
+            self.probability += (u16::MAX - self.probability) >> self.seen;
         } else {
-            self.fast -= self.fast >> fast;
-            self.slow -= self.slow >> slow;
+            self.probability -= self.probability >> self.seen;
         }
-        self.seen = (self.seen + 1).min(SLOW_SHIFT);
     }
 }
 
