@@ -1,5 +1,7 @@
 //! Classic histograms: quantiles and fractions from cumulative buckets.
 
+use std::cmp::Ordering;
+
 use vedette_model::{BUCKET_LABEL, Labels};
 
 use crate::ast::Span;
@@ -100,7 +102,8 @@ fn bucket_quantile(wanted: f64, buckets: &mut Vec<Bucket>, time_ms: i64) -> (f64
         return (f64::NAN, forced);
     }
     let mut rank = wanted * observations;
-    let found = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let found =
+        buckets[..last].partition_point(|bucket| bucket.count.partial_cmp(&rank).is_none_or(Ordering::is_lt));
     if found == last {
         return (buckets[last - 1].upper, forced);
     }
@@ -202,8 +205,7 @@ impl<'a> HistogramOperator<'a> {
         while let Some(head) = self.inner.next_into(&mut column)? {
             let bound = head.labels.get(BUCKET_LABEL).unwrap_or("");
             let Some(upper) = parse_bound(bound) else {
-                let delayed = self.context.delays_names();
-                let metric = head.labels.metric_name().filter(|_| delayed).unwrap_or("").to_owned();
+                let metric = head.labels.metric_name().unwrap_or("").to_owned();
                 self.context
                     .annotate(Annotation::BadBucketLabel { metric, value: bound.to_owned() }, self.span);
                 continue;
@@ -253,8 +255,7 @@ impl<'a> HistogramOperator<'a> {
         self.each_step(group, |step, buckets| {
             let (value, forced) = bucket_quantile(wanted[step], buckets, self.grid.time_ms(step));
             if let Some(forced) = forced {
-                let delayed = self.context.delays_names();
-                let metric = group.labels.metric_name().filter(|_| delayed).unwrap_or("").to_owned();
+                let metric = group.labels.metric_name().unwrap_or("").to_owned();
                 self.context.annotate_monotonicity(metric, self.span, forced);
             }
             value

@@ -64,6 +64,8 @@ fn instant<'a>(context: &'a Context<'a>, expr: &'a Expr) -> Result<Value, QueryE
 
 fn range<'a>(context: &'a Context<'a>, expr: &'a Expr, step_ms: i64) -> Result<Value, QueryError> {
     let grid = Grid::between(context.start_ms, context.end_ms, step_ms);
+    // A single column must itself fit the budget.
+    drop(context.hold(grid.count)?);
     let series = match value_type(expr) {
         ValueType::Scalar => {
             let values = Builder { context }.scalar(expr, grid)?;

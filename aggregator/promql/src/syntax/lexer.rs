@@ -300,7 +300,6 @@ impl<'a> Lexer<'a> {
         if self.scan_rest_of_duration() {
             return self.push(TokenKind::Duration, start);
         }
-        self.bump();
         let shown = crate::syntax::printer::quote(&self.text[start..self.position]);
         self.fail(start, format!("bad number or duration syntax: {shown}"))
     }
@@ -367,7 +366,8 @@ impl<'a> Lexer<'a> {
             }
             self.bump_if(|character| character == 's');
         }
-        !self.peek().is_some_and(is_alphanumeric)
+        // What must not follow becomes part of the message.
+        !self.bump_if(is_alphanumeric)
     }
 
     fn quoted(&mut self, start: usize, quote: char) -> bool {

@@ -1,0 +1,160 @@
+//! The evaluator where the conformance scripts do not look: budgets, interruption, ways to join, bit equality.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vedette_model::{Labels, STALE_NAN, Timestamp};
+use vedette_promql::memory::MemorySource;
+use vedette_promql::{Engine, EngineOptions, Interrupt, QueryError, QueryOptions, QueryResult, Value, parse};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// `series` counters and gauges for ten minutes, a sample a minute.
+fn source(series: usize) -> MemorySource {
+    let mut source = MemorySource::default();
+    for number in 0..series {
+        for name in ["a_total", "b_total", "gauge"] {
+            let labels = Labels::from_pairs([("__name__", name), ("n", &number.to_string()), ("job", "x")]);
+            for minute in 0..=10 {
+                source.push(&labels, at(minute), (minute as usize * (number + 1)) as f64);
+            }
+        }
+    }
+    source
+}
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_millis(minute * MINUTE_MS)
+}
+
+fn range_with(
+    engine: &Engine,
+    source: &MemorySource,
+    query: &str,
+    options: &QueryOptions<'_>,
+) -> Result<QueryResult, QueryError> {
+    let expr = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    engine.range(source, &expr, at(0), at(10), MINUTE_MS, options)
+}
+
+/// The matrix that a query gives over all ten minutes.
+fn matrix(source: &MemorySource, query: &str) -> Vec<(String, Vec<i64>, Vec<f64>)> {
+    let result = range_with(&Engine::default(), source, query, &QueryOptions::default());
+    match result.unwrap_or_else(|error| panic!("{query}: {error}")).value {
+        Value::Matrix(series) => series
+            .into_iter()
+            .map(|series| (format!("{:?}", series.labels), series.samples.at_ms, series.samples.values))
+            .collect(),
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_budget_bounds_what_is_held() {
+    let source = source(20);
+    let engine = Engine::new(EngineOptions { samples_max: 100, ..EngineOptions::default() });
+    let run = |query| range_with(&engine, &source, query, &QueryOptions::default());
+    // Twenty series of eleven samples do not fit; one group of them does.
+    assert!(matches!(run("gauge"), Err(QueryError::TooManySamples)));
+    assert!(matches!(run("sort(gauge)"), Err(QueryError::TooManySamples)));
+    let sum = run("sum(gauge)").unwrap_or_else(|error| panic!("{error}"));
+    assert!(sum.statistics.samples_peak <= 100 && sum.statistics.samples == 220, "{:?}", sum.statistics);
+    // So many steps alone are too many, whatever they select.
+    let expr = parse("vector(1)").unwrap_or_else(|error| panic!("{error}"));
+    let all = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX / 2));
+    let result = engine.range(&source, &expr, all.0, all.1, 1, &QueryOptions::default());
+    assert!(matches!(result, Err(QueryError::TooManySamples)));
+}
+
+#[test]
+fn a_query_stops_when_it_is_told_to() {
+    let source = source(50);
+    for (interrupt, wanted) in [
+        (Interrupt::Timeout, "query timed out in expression evaluation"),
+        (Interrupt::Cancelled, "query was canceled in expression evaluation"),
+    ] {
+        let asked = AtomicU64::new(0);
+        let after_ten = || (asked.fetch_add(1, Ordering::Relaxed) >= 10).then_some(interrupt);
+        let options = QueryOptions { interrupt: Some(&after_ten), ..QueryOptions::default() };
+        let error = range_with(&Engine::default(), &source, "sum(rate(a_total[5m]))", &options)
+            .expect_err("it was interrupted");
+        assert_eq!(error.to_string(), wanted);
+        assert!(asked.into_inner() < 20);
+    }
+}
+
+#[test]
+fn joins_that_stream_give_what_joins_that_hold_give() {
+    let source = source(5);
+    for (streams, holds) in [
+        ("a_total / gauge", "a_total / on(n, job) gauge"),
+        ("a_total > gauge * 0.5", "a_total > ignoring(other) gauge * 0.5"),
+        ("a_total * on(n) group_left gauge", "a_total * on(n) group_left(job) gauge"),
+    ] {
+        let without_name = |query| {
+            let mut series = matrix(&source, query);
+            for (labels, ..) in &mut series {
+                *labels = labels.replace("__name__=\"a_total\", ", "");
+            }
+            // As text, in which NaN equals itself.
+            format!("{series:?}")
+        };
+        assert_eq!(without_name(streams), without_name(holds), "{streams}");
+        assert!(!matrix(&source, streams).is_empty());
+    }
+}
+
+#[test]
+fn what_does_not_depend_on_the_step_is_the_same_at_all() {
+    let source = source(3);
+    let fixed = matrix(&source, "sum(a_total @ 300)");
+    assert_eq!(fixed, [("{}".to_owned(), (0..=10).map(|n| n * MINUTE_MS).collect(), vec![30.0; 11])]);
+    assert_eq!(matrix(&source, "sum(a_total @ 300) + time() * 0"), fixed);
+    assert_eq!(matrix(&source, "sum(a_total @ start() offset -5m)"), fixed);
+}
+
+#[test]
+fn series_that_follow_each_other_become_one() {
+    let mut source = MemorySource::default();
+    for minute in 0..=10 {
+        let name = if minute < 5 { "old" } else { "new" };
+        let labels = Labels::from_pairs([("__name__", name), ("x", "1")]);
+        source.push(&labels, at(minute), minute as f64);
+    }
+    let old = Labels::from_pairs([("__name__", "old"), ("x", "1")]);
+    source.push(&old, at(5), STALE_NAN);
+    let merged = matrix(&source, "{__name__=~\"old|new\"} * 2");
+    assert_eq!(merged.len(), 1);
+    assert_eq!(merged[0].2, (0..=10).map(|minute| f64::from(minute) * 2.0).collect::<Vec<_>>());
+    assert_eq!(matrix(&source, "sum_over_time((-{x=\"1\"})[10m:1m])")[0].2.last(), Some(&-55.0));
+    assert_eq!(matrix(&source, "count({x=\"1\"})")[0].2, vec![1.0; 11]);
+}
+
+#[test]
+fn values_come_through_bit_by_bit() {
+    let mut source = MemorySource::default();
+    let labels = Labels::from_pairs([("__name__", "odd")]);
+    let odd = [-0.0, f64::MIN_POSITIVE / 4.0, f64::INFINITY, f64::from_bits(0x7ff8_0000_dead_beef), 1e-300];
+    for (minute, value) in odd.iter().enumerate() {
+        source.push(&labels, at(minute as i64), *value);
+    }
+    for query in ["odd", "last_over_time(odd[1m])", "odd or odd", "topk(1, odd)"] {
+        let bits: Vec<_> = matrix(&source, query)[0].2.iter().take(5).map(|value| value.to_bits()).collect();
+        assert_eq!(bits, odd.map(f64::to_bits), "{query}");
+    }
+}
+
+#[test]
+fn annotations_say_where() {
+    let source = source(1);
+    let result = range_with(
+        &Engine::default(),
+        &source,
+        "rate(gauge[5m]) +\n  quantile(2, gauge)",
+        &QueryOptions::default(),
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    let not_counter = "PromQL info: metric might not be a counter, name does not end in \
+        _total/_sum/_count/_bucket: \"gauge\" (1:6)";
+    assert_eq!(result.infos, [not_counter]);
+    assert_eq!(result.warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:12)"]);
+}
