@@ -1,0 +1,132 @@
+//! What configurations are accepted and refused, and what they come to.
+
+use std::path::Path;
+use std::time::Duration;
+
+use vedette_scrape::Target;
+use vedette_scrape::config::{
+    Authentication, ConfigError, GlobalConfig, RawGlobalConfig, RawScrapeConfig, ScrapeConfig, SecretSource,
+    check_scrape_configs,
+};
+
+fn scrape(yaml: &str) -> Result<Vec<ScrapeConfig>, String> {
+    let raw: Vec<Option<RawScrapeConfig>> =
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+    let checked = check_scrape_configs(&raw, &GlobalConfig::default(), Path::new("/etc/vedette"));
+    checked.map_err(|error| error.to_string())
+}
+
+fn global(yaml: &str) -> Result<GlobalConfig, ConfigError> {
+    let raw: RawGlobalConfig = serde_saphyr::from_str(yaml).expect("YAML");
+    GlobalConfig::check(&raw, &|name| (name == "HOST").then(|| "box".to_owned()))
+}
+
+/// Refused, with `text` in the message.
+fn refused(yaml: &str, text: &str) {
+    let error = scrape(yaml).expect_err(yaml);
+    assert!(error.contains(text), "{yaml}: {error}");
+}
+
+#[test]
+fn defaults() {
+    let config = scrape("- job_name: j\n  static_configs:\n  - targets: ['a:1']\n").expect("good").remove(0);
+    assert_eq!(config.scrape_interval, Duration::from_secs(60));
+    assert_eq!(config.scrape_timeout, Duration::from_secs(10));
+    assert_eq!((config.metrics_path.as_str(), config.scheme.as_str()), ("/metrics", "http"));
+    assert!(config.honor_timestamps && config.enable_compression && config.http.follow_redirects);
+    assert!(!config.honor_labels && !config.track_timestamps_staleness);
+    // A timeout that is not given never exceeds the interval.
+    let config = scrape("- {job_name: j, scrape_interval: 5s}").expect("good").remove(0);
+    assert_eq!(config.scrape_timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn refusals_name_line_and_key() {
+    refused(
+        "- job_name: j\n  scrape_interval: 5x\n",
+        "line 2: scrape_configs[0].scrape_interval: unknown unit",
+    );
+    refused(
+        "- job_name: j\n  relabel_configs: []\n",
+        "line 2: scrape_configs[0].relabel_configs: not supported yet",
+    );
+    for key in ["metric_relabel_configs", "file_sd_configs", "kubernetes_sd_configs", "oauth2", "proxy_url"] {
+        refused(&format!("- job_name: j\n  {key}: {{}}\n"), "not supported yet");
+    }
+    refused("- job_name: j\n  scrape_intervall: 5s\n", "unknown field `scrape_intervall`");
+    refused("- job_name: j\n  scrape_protocols: [PrometheusProto]\n", "not supported yet");
+    refused("- job_name: j\n  convert_classic_histograms_to_nhcb: true\n", "not supported yet");
+    refused("- job_name: j\n  metric_name_validation_scheme: legacy\n", "not supported yet");
+}
+
+#[test]
+fn what_prometheus_refuses_too() {
+    refused("- {}", "job_name is empty");
+    refused("- ", "empty or null scrape config section");
+    refused("- job_name: j\n- job_name: j\n", "line 2: scrape_configs[1].job_name: found multiple");
+    refused("- {job_name: j, scrape_interval: 5s, scrape_timeout: 6s}", "scrape timeout greater than");
+    refused("- {job_name: j, scrape_protocols: []}", "cannot be empty");
+    refused(
+        "- {job_name: j, scrape_protocols: [PrometheusText0.0.4, PrometheusText0.0.4]}",
+        "duplicated protocol",
+    );
+    refused("- {job_name: j, scrape_protocols: [x]}", "unknown scrape protocol x");
+    refused("- {job_name: j, fallback_scrape_protocol: x}", "unknown scrape protocol x");
+    refused("- {job_name: j, body_size_limit: 100}", "unknown unit");
+    refused("- {job_name: j, static_configs: [{targets: ['http://a']}]}", "is not a valid hostname");
+    refused("- {job_name: j, static_configs: [null]}", "empty or null section");
+    refused("- {job_name: j, sample_limit: -1}", "sample_limit");
+    refused("- {job_name: j, basic_auth: {username: u}, authorization: {credentials: x}}", "at most one of");
+    refused("- {job_name: j, basic_auth: {password: u, password_file: x}}", "at most one of password");
+    refused("- {job_name: j, authorization: {type: Basic, credentials: x}}", "use \"basic_auth\"");
+    refused("- {job_name: j, bearer_token: a, bearer_token_file: b}", "at most one of");
+    refused("- {job_name: j, tls_config: {cert_file: a}}", "exactly both");
+    refused("- {job_name: j, tls_config: {min_version: TLS99}}", "unknown TLS version");
+    refused("- {job_name: j, http_headers: {authorization: {values: [x]}}}", "is not allowed");
+}
+
+#[test]
+fn files_are_relative_to_the_configuration() {
+    let config =
+        scrape("- {job_name: j, basic_auth: {username: u, password_file: secret}}").expect("good").remove(0);
+    let Some(Authentication::Basic { password: SecretSource::File(path), .. }) = config.http.authentication
+    else {
+        panic!("no password file")
+    };
+    assert_eq!(path, Path::new("/etc/vedette/secret"));
+}
+
+#[test]
+fn globals() {
+    let config = global("scrape_interval: 5s\nexternal_labels: {site: '$HOST-${HOST}-$$x-${NONE}', a: ''}")
+        .expect("good");
+    assert_eq!(config.scrape_timeout, Duration::from_secs(5));
+    assert_eq!(config.external_labels.get("site"), Some("box-box-$x-"));
+    assert_eq!(config.external_labels.len(), 1);
+    let error = global("scrape_timeout: 90s").expect_err("longer than the interval");
+    assert_eq!((error.line, error.key.as_str()), (1, "scrape_timeout"));
+    assert!(global("evaluation_interval: 5s").is_err());
+}
+
+#[test]
+fn targets() {
+    let configs = scrape(
+        "- job_name: j\n  target_limit: 2\n  params: {m: [a, b]}\n  static_configs:\n  \
+         - {targets: ['h:1', 'h:1', '[::1]:2'], labels: {env: x, job: other}}\n  \
+         - {targets: ['h:3'], labels: {__metrics_path__: /p, __param_m: c, __scheme__: https, __scrape_interval__: 30s}}\n",
+    )
+    .expect("good");
+    let config = std::sync::Arc::new(configs[0].clone());
+    let (targets, errors) = Target::of_config(&config);
+    assert!(errors.is_empty());
+    let urls: Vec<&str> = targets.iter().map(|target| target.url.as_str()).collect();
+    assert_eq!(
+        urls,
+        ["http://h:1/metrics?m=a&m=b", "http://[::1]:2/metrics?m=a&m=b", "https://h:3/p?m=c&m=b"]
+    );
+    let labels: Vec<_> = targets[0].labels.iter().collect();
+    assert_eq!(labels, [("env", "x"), ("instance", "h:1"), ("job", "other")]);
+    assert_eq!(targets[2].interval, Duration::from_secs(30));
+    let text = "target_limit exceeded (number of targets: 3, limit: 2)";
+    assert_eq!(targets[0].refused.as_deref(), Some(text));
+}
