@@ -26,7 +26,7 @@ mod registry;
 mod sources;
 
 pub use config::{CollectorsConfig, ConfigError};
-pub use error::CollectError;
+pub use error::{CollectError, Fault};
 pub use gathered::{FamilyWriter, Gathered, GatheredFamily};
 pub use paths::Paths;
 pub use registry::{Collector, Registry};

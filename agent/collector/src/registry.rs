@@ -152,6 +152,9 @@ mod tests {
 
     #[test]
     fn collectors_are_turned_on_and_off() {
+        // The agent gathers on a thread of its own.
+        fn is_send<T: Send>(_: &T) {}
+        is_send(&registry("{}").unwrap());
         let all: Vec<_> = registry("{}").unwrap().names().collect();
         assert_eq!(all.len(), 17);
         assert!(all.is_sorted());

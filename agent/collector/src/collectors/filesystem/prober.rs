@@ -142,7 +142,10 @@ impl Prober {
         let patience = PATIENCE.min(self.timeout);
         let workers_max = (self.workers_wanted + held).min(WORKERS_MAX);
         // Those left from before may still be in the queue, behind ones that hang.
-        let is_waiting = |state: &mut State| state.answers.len() < asked || !state.queue.is_empty();
+        // Where no more workers may be called, waiting for these would be of no use.
+        let is_waiting = |state: &mut State| {
+            state.answers.len() < asked || (!state.queue.is_empty() && state.workers < WORKERS_MAX)
+        };
         let mut state = self.shared.lock();
         if !state.queue.is_empty() {
             self.call_worker(&mut state, workers_max);
