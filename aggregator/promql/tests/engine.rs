@@ -158,3 +158,32 @@ fn annotations_say_where() {
     assert_eq!(result.infos, [not_counter]);
     assert_eq!(result.warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:12)"]);
 }
+
+#[test]
+fn the_deepest_expression_fits_a_small_stack() {
+    const STACK_BYTES: usize = 1024 * 1024;
+    let deepest = |first: &str, more: &str, last: &str| {
+        let text = |depth: usize| first.repeat(depth) + "gauge" + &more.repeat(depth) + &last.repeat(depth);
+        let depth = (1..1_000).take_while(|depth| parse(&text(*depth)).is_ok()).last();
+        text(depth.unwrap_or(1))
+    };
+    let queries = [
+        deepest("", " + gauge", ""),
+        deepest("", " or gauge", ""),
+        deepest("abs(", "", ")"),
+        deepest("sum(", "", ")"),
+        deepest("-(", "", ")"),
+        deepest("max_over_time(", "", "[2m:1m])"),
+    ];
+    let run = move || {
+        for query in &queries {
+            let source = source(1);
+            let expr = parse(query).unwrap_or_else(|error| panic!("{error}"));
+            let result = Engine::default().instant(&source, &expr, at(5), &QueryOptions::default());
+            assert!(result.is_ok(), "{query}: {result:?}");
+            assert!(!expr.to_string().is_empty());
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run);
+    thread.expect("a thread starts").join().expect("the stack holds");
+}

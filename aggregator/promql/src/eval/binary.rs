@@ -162,7 +162,7 @@ pub(crate) struct OneSide<'a> {
     groups: Vec<Vec<OneSeries>>,
     /// Steps at which a key has two series, which is wrong if the other side has anything there.
     conflicts: Vec<Option<(Labels, Labels)>>,
-    _held: Held<'a>,
+    held: Held<'a>,
 }
 
 struct OneSeries {
@@ -191,11 +191,11 @@ impl<'a> VectorVector<'a> {
             keys: KeyIndex::new(KeyLabels::of_matching(self.matching)),
             groups: Vec::new(),
             conflicts: Vec::new(),
-            _held: self.context.hold(0)?,
+            held: self.context.hold(0)?,
         };
         let mut column = Vec::new();
         while let Some(head) = self.one.next_into(&mut column)? {
-            side._held.grow(column.len())?;
+            side.held.grow(column.len())?;
             let number = side.keys.number(&head.labels);
             if number == side.groups.len() {
                 side.groups.push(Vec::new());

@@ -65,7 +65,7 @@ impl<'a> Builder<'a> {
             ExprKind::Unary { op: Sign::Plus, operand } => self.vector(operand, grid),
             ExprKind::Unary { op: Sign::Minus, operand } => {
                 let inner = self.vector(operand, grid)?;
-                Ok(self.mapped(inner, Mapping::Negate))
+                self.mapped(inner, Mapping::Negate)
             }
             ExprKind::Binary(binary) => self.binary(expr, binary, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
@@ -195,17 +195,17 @@ impl<'a> Builder<'a> {
     // Operators that drop the metric's name.
 
     /// Two series may now have the same labels, unless they could not differ in the name alone.
-    fn renamed(self, operator: impl Operator + 'a, unique_before: bool) -> Node<'a> {
+    fn renamed(self, operator: impl Operator + 'a, unique_before: bool) -> Built<Node<'a>> {
         if self.context.delays_names() {
-            return Node::new(operator, false);
+            return Ok(Node::new(operator, false));
         }
         if unique_before {
-            return Node::new(operator, true);
+            return Ok(Node::new(operator, true));
         }
-        Node::new(Distinct::new(Box::new(operator)), true)
+        Ok(Node::new(Distinct::new(self.context, Box::new(operator))?, true))
     }
 
-    fn mapped(self, inner: Node<'a>, mapping: Mapping) -> Node<'a> {
+    fn mapped(self, inner: Node<'a>, mapping: Mapping) -> Built<Node<'a>> {
         let unique = inner.unique_without_name;
         self.renamed(Mapped { context: self.context, inner: inner.operator, mapping }, unique)
     }
@@ -222,7 +222,13 @@ impl<'a> Builder<'a> {
                 let left = self.vector(left, grid)?;
                 let right = self.vector(right, grid)?;
                 let unique = binary.op != BinaryOp::Or && left.unique_without_name;
-                let set = SetOperator::new(left.operator, right.operator, binary.op, matching, grid.count);
+                let set = SetOperator::new(
+                    self.context,
+                    left.operator,
+                    right.operator,
+                    (binary.op, matching),
+                    grid.count,
+                )?;
                 Ok(Node::new(set, unique))
             }
             (_, _, Some(matching)) => self.vector_vector((left, right), matching, operation, grid),
@@ -243,7 +249,7 @@ impl<'a> Builder<'a> {
         let unique = inner.unique_without_name;
         let context = self.context;
         let operator = VectorScalar { context, inner: inner.operator, scalar, scalar_is_left, operation };
-        Ok(if operation.drops_name() { self.renamed(operator, unique) } else { Node::new(operator, unique) })
+        if operation.drops_name() { self.renamed(operator, unique) } else { Ok(Node::new(operator, unique)) }
     }
 
     fn vector_vector(
@@ -341,7 +347,7 @@ impl<'a> Builder<'a> {
         }
         if let Some(function) = function::simple(name) {
             let inner = self.vector(&arguments[0], grid)?;
-            return Ok(self.mapped(inner, Mapping::Simple(function)));
+            return self.mapped(inner, Mapping::Simple(function));
         }
         if call.function.arguments.contains(&ValueType::Matrix) {
             return self.window_call(call, grid);
@@ -351,7 +357,7 @@ impl<'a> Builder<'a> {
             "clamp" | "clamp_min" | "clamp_max" | "round" => {
                 let mapping = self.mapping(name, arguments, grid)?;
                 let inner = self.vector(&arguments[0], grid)?;
-                Ok(self.mapped(inner, mapping))
+                self.mapped(inner, mapping)
             }
             "timestamp" => self.timestamp(&arguments[0], grid),
             "absent" => {
@@ -386,11 +392,11 @@ impl<'a> Builder<'a> {
         let argument = unwrap(argument);
         if let ExprKind::Vector(selector) = &argument.kind {
             let inner = self.selector(selector, grid, SampleField::Time)?;
-            return Ok(self.mapped(inner, Mapping::Simple(|time| time)));
+            return self.mapped(inner, Mapping::Simple(|time| time));
         }
         let times = (0..grid.count).map(|step| grid.time_ms(step) as f64 / 1000.0).collect();
         let inner = self.vector(argument, grid)?;
-        Ok(self.mapped(inner, Mapping::StepTime(times)))
+        self.mapped(inner, Mapping::StepTime(times))
     }
 
     fn absent(self, inner: Box<dyn Operator + 'a>, argument: &Expr, grid: Grid) -> Node<'a> {
@@ -422,7 +428,7 @@ impl<'a> Builder<'a> {
             Relabel::Join { destination: checked(destination, "destination")?, separator: text(2)?, sources }
         };
         let inner = self.vector(&arguments[0], grid)?.operator;
-        let operator = Distinct::new(Box::new(Relabelled { inner, relabel }));
+        let operator = Distinct::new(self.context, Box::new(Relabelled { inner, relabel }))?;
         Ok(Node::new(operator, false))
     }
 
@@ -472,7 +478,7 @@ impl<'a> Builder<'a> {
         let unique = inner.unique_without_name && name != "histogram_quantiles";
         let operator =
             HistogramOperator::new(self.context, inner.operator, question, (grid, unwrap(vector).span));
-        Ok(self.renamed(operator, unique))
+        self.renamed(operator, unique)
     }
 
     fn note_each_quantile(self, values: &[f64], argument: &Expr) {
@@ -531,7 +537,7 @@ impl<'a> Builder<'a> {
         if name == "absent_over_time" {
             return Ok(self.absent(Box::new(operator), argument, grid));
         }
-        Ok(if keeps_name { Node::new(operator, unique) } else { self.renamed(operator, unique) })
+        if keeps_name { Ok(Node::new(operator, unique)) } else { self.renamed(operator, unique) }
     }
 
     fn extended_call(self, name: &str, range: RangeVector<'a>, argument: &Expr) -> Built<Node<'a>> {
@@ -555,7 +561,7 @@ impl<'a> Builder<'a> {
         };
         let unique = range.unique_without_name;
         let operator = ExtendedWindow::new(self.context, range, function, argument.span);
-        Ok(self.renamed(operator, unique))
+        self.renamed(operator, unique)
     }
 }
 

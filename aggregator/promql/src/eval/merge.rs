@@ -19,18 +19,27 @@ pub(crate) fn same_labelset() -> QueryError {
 pub(crate) struct Distinct<'a> {
     inner: Box<dyn Operator + 'a>,
     seen: HashMap<Labels, StepSet, FxBuildHasher>,
+    /// For `seen`.
+    held: Held<'a>,
 }
 
 impl<'a> Distinct<'a> {
-    pub(crate) fn new(inner: Box<dyn Operator + 'a>) -> Self {
-        Self { inner, seen: HashMap::default() }
+    pub(crate) fn new(context: &'a Context<'a>, inner: Box<dyn Operator + 'a>) -> Result<Self, QueryError> {
+        Ok(Self { inner, seen: HashMap::default(), held: context.hold(0)? })
     }
 }
 
 impl Operator for Distinct<'_> {
     fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
         let Some(head) = self.inner.next_into(column)? else { return Ok(None) };
-        let seen = self.seen.entry(head.labels.clone()).or_insert_with(|| StepSet::new(column.len()));
+        let seen = match self.seen.entry(head.labels.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                // 64 bits are as large as a sample's value.
+                self.held.grow(column.len().div_ceil(64))?;
+                entry.insert(StepSet::new(column.len()))
+            }
+        };
         if seen.insert_present(column) { Ok(Some(head)) } else { Err(same_labelset()) }
     }
 }

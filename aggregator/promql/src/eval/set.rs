@@ -3,6 +3,7 @@
 use crate::ast::{BinaryOp, VectorMatching};
 use crate::error::QueryError;
 use crate::eval::column::{ABSENT, SeriesHead, StepSet, is_present};
+use crate::eval::context::{Context, Held};
 use crate::eval::operator::Operator;
 use crate::eval::signature::{KeyIndex, KeyLabels};
 
@@ -16,26 +17,32 @@ pub(crate) struct SetOperator<'a> {
     steps: usize,
     /// The deciding side is read.
     decided: bool,
+    /// For `present`.
+    held: Held<'a>,
 }
 
 impl<'a> SetOperator<'a> {
     pub(crate) fn new(
+        context: &'a Context<'a>,
         left: Box<dyn Operator + 'a>,
         right: Box<dyn Operator + 'a>,
-        op: BinaryOp,
-        matching: &VectorMatching,
+        (op, matching): (BinaryOp, &VectorMatching),
         steps: usize,
-    ) -> Self {
+    ) -> Result<Self, QueryError> {
         let keys = KeyIndex::new(KeyLabels::of_matching(matching));
-        Self { left, right, op, keys, present: Vec::new(), steps, decided: false }
+        let held = context.hold(0)?;
+        Ok(Self { left, right, op, keys, present: Vec::new(), steps, decided: false, held })
     }
 
-    fn remember(&mut self, head: &SeriesHead, column: &[f64]) {
+    fn remember(&mut self, head: &SeriesHead, column: &[f64]) -> Result<(), QueryError> {
         let number = self.keys.number(&head.labels);
         if number == self.present.len() {
+            // 64 bits are as large as a sample's value.
+            self.held.grow(self.steps.div_ceil(64))?;
             self.present.push(StepSet::new(self.steps));
         }
         self.present[number].insert_present(column);
+        Ok(())
     }
 
     /// Leaves in `column` only the steps at which the key's presence is `wanted`; whether any are left.
@@ -54,7 +61,7 @@ impl<'a> SetOperator<'a> {
     fn next_of_or(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
         if !self.decided {
             if let Some(head) = self.left.next_into(column)? {
-                self.remember(&head, column);
+                self.remember(&head, column)?;
                 return Ok(Some(head));
             }
             self.decided = true;
@@ -75,7 +82,7 @@ impl Operator for SetOperator<'_> {
         }
         if !self.decided {
             while let Some(head) = self.right.next_into(column)? {
-                self.remember(&head, column);
+                self.remember(&head, column)?;
             }
             self.decided = true;
         }
