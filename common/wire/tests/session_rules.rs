@@ -1,5 +1,4 @@
 //! Rules of a session one by one: what goes first, what waits, what is refused.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 use uuid::Uuid;
