@@ -115,6 +115,8 @@ impl<'a> SelectOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
         if !self.check_wanted()? {
+            // Nothing is wanted, but what the operand warns of is.
+            while self.inner.next_into(&mut Vec::new())?.is_some() {}
             return Ok((Computed::new(Vec::new()), held));
         }
         let steps = self.wanted.len();

@@ -4,7 +4,7 @@ use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, compil
 
 use crate::ast::{
     Aggregate, Aggregation, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Grouping, MatrixSelector,
-    RangeMode, Sign, Subquery, ValueType, VectorMatching, VectorSelector,
+    RangeMode, Sign, Span, Subquery, ValueType, VectorMatching, VectorSelector,
 };
 use crate::error::QueryError;
 use crate::eval::aggregate::{AggregateOperator, CountValuesOperator};
@@ -528,8 +528,10 @@ impl<'a> Builder<'a> {
             "ts_of_max_over_time" => WindowFunction::TimeOfMax,
             _ => return Err(QueryError::Unsupported(format!("function {name}"))),
         };
-        // Prometheus points at the first argument, whichever it is.
-        let span = unwrap(&arguments[0]).span;
+        // Prometheus points at the first argument, whichever it is, and has forgotten where a subquery stood.
+        let first = unwrap(&arguments[0]);
+        let forgotten = matches!(first.kind, ExprKind::Subquery(_));
+        let span = if forgotten { Span { line: 1, column: 1, ..Span::default() } } else { first.span };
         let keeps_name = matches!(function, WindowFunction::First | WindowFunction::Last);
         let times = (range.clock, range.range_ms);
         let unique = range.unique_without_name;

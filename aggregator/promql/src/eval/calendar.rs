@@ -18,6 +18,18 @@ pub(crate) struct Civil {
 }
 
 impl Civil {
+    /// One second after the last that i64 holds.
+    pub(crate) const AFTER_I64: Self = Self {
+        year: 292_277_026_596,
+        month: 12,
+        day: 4,
+        day_of_year: 339,
+        weekday: 0,
+        hour: 15,
+        minute: 30,
+        second: 8,
+    };
+
     pub(crate) fn from_seconds(seconds: i64) -> Self {
         let days = seconds.div_euclid(DAY_SECONDS);
         let rest = seconds.rem_euclid(DAY_SECONDS);
@@ -79,6 +91,8 @@ mod tests {
         assert_eq!(format_rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(format_rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(format_rfc3339(-1), "1969-12-31T23:59:59Z");
+        let last = Civil::from_seconds(i64::MAX);
+        assert_eq!(Civil { second: last.second + 1, ..last }, Civil::AFTER_I64);
         let leap = Civil::from_seconds(1_709_164_800);
         assert_eq!((leap.days_in_month(), leap.day_of_year, leap.weekday), (29, 60, 4));
         let last = Civil::from_seconds(1_735_689_599);

@@ -63,9 +63,9 @@ pub(crate) fn date(name: &str) -> Option<Simple> {
 }
 
 fn civil(seconds: f64) -> Civil {
-    // The calendar's arithmetic stays far from the ends of i64.
-    const SECONDS_MAX: f64 = 1e17;
-    Civil::from_seconds(seconds.clamp(-SECONDS_MAX, SECONDS_MAX) as i64)
+    // What i64 does not hold is the same to Go as its smallest value, and its calendar wraps that around.
+    let fits = seconds >= i64::MIN as f64 && seconds < i64::MAX as f64;
+    if fits { Civil::from_seconds(seconds as i64) } else { Civil::AFTER_I64 }
 }
 
 /// Go's `math.Max`: NaN wins, except over +Inf.
