@@ -163,35 +163,31 @@ fn query(config: &ScrapeConfig, group: &Labels) -> String {
     for (name, values) in params {
         for value in values {
             text.push(if text.is_empty() { '?' } else { '&' });
-            encode(&mut text, name, |byte| is_unreserved(byte), true);
+            text.push_str(&encode(name, is_unreserved).replace("%20", "+"));
             text.push('=');
-            encode(&mut text, value, |byte| is_unreserved(byte), true);
+            text.push_str(&encode(value, is_unreserved).replace("%20", "+"));
         }
     }
     text
 }
 
 fn encode_path(path: &str) -> String {
-    let mut text = String::new();
-    if !path.starts_with('/') {
-        text.push('/');
-    }
-    encode(&mut text, path, |byte| is_unreserved(byte) || b"/$&+,:;=@!*'()".contains(&byte), false);
-    text
+    let start = if path.starts_with('/') { "" } else { "/" };
+    format!("{start}{}", encode(path, |byte| is_unreserved(byte) || b"/$&+,:;=@!*'()".contains(&byte)))
 }
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
 }
 
-fn encode(out: &mut String, text: &str, keep: impl Fn(u8) -> bool, plus_for_blank: bool) {
+fn encode(text: &str, keep: impl Fn(u8) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if keep(byte) {
             out.push(char::from(byte));
-        } else if plus_for_blank && byte == b' ' {
-            out.push('+');
         } else {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
+    out
 }

@@ -32,13 +32,13 @@ pub(crate) async fn read(
 
 enum Sink {
     Plain(Bounded),
-    Gzip(MultiGzDecoder<Bounded>),
+    Gzip(Box<MultiGzDecoder<Bounded>>),
 }
 
 impl Sink {
     fn new(is_gzip: bool, expected: usize, bytes_max: usize) -> Self {
         let bounded = Bounded { bytes: Vec::with_capacity(expected), bytes_max, is_full: false };
-        if is_gzip { Self::Gzip(MultiGzDecoder::new(bounded)) } else { Self::Plain(bounded) }
+        if is_gzip { Self::Gzip(Box::new(MultiGzDecoder::new(bounded))) } else { Self::Plain(bounded) }
     }
 
     fn take(&mut self, data: &Bytes) -> Result<(), FetchError> {

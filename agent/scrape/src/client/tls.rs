@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::sync::Arc;
 
 use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
@@ -107,12 +106,8 @@ fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, ClientError> {
 fn read(pem: &Pem, name: &str) -> Result<Vec<u8>, ClientError> {
     match pem {
         Pem::Inline(text) => Ok(text.reveal().as_bytes().to_vec()),
-        Pem::File(path) => read_file(path).map_err(|error| failed(name, &error.to_string())),
+        Pem::File(path) => std::fs::read(path).map_err(|error| failed(name, &error.to_string())),
     }
-}
-
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    std::fs::read(path)
 }
 
 fn name_of(pem: &Pem, key: &str) -> String {

@@ -86,7 +86,7 @@ pub fn format(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, size) in UNITS {
         let is_exact_only = matches!(unit, "y" | "w");
-        if millis < size || (is_exact_only && millis % size != 0) {
+        if millis < size || (is_exact_only && !millis.is_multiple_of(size)) {
             continue;
         }
         text.push_str(&(millis / size).to_string());
