@@ -145,6 +145,11 @@ pub(crate) fn ingest(
     records: &Records,
 ) -> Result<(), rocksdb::Error> {
     let record_file = staging(path).join("records.sst");
+    // RocksDB takes files by hard link: one left from before may be part of the database, and is unlinked, never
+    // written over.
+    if record_file.exists() {
+        std::fs::remove_file(&record_file).ok();
+    }
     let options = Options::default();
     let mut writer = SstFileWriter::create(&options);
     writer.open(&record_file)?;
