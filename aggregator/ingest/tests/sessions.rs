@@ -1,0 +1,371 @@
+//! Agents over loopback: real certificates, real QUIC, real storage, a scripted agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vedette_ingest::{Ingest, IngestLimits};
+use vedette_model::{Labels, Matcher, SelectRequest, SeriesSource as _, Timestamp};
+use vedette_storage::{Storage, StorageConfig};
+use vedette_transport::{
+    Connected, ControlReader, ControlWriter, FrameWriter, Group, Identity, Protocol, Token, TokenKind,
+    client_endpoint, connect, enroll_agent, enroll_replica, server_endpoint,
+};
+use vedette_wire::control::{
+    Ack, AgentMessage, CloseLog, FEATURES, Hello, LogOffer, Member, PROTOCOL_MAX, PROTOCOL_MIN, Refuse,
+    RefuseReason, ReplicaMessage, Resume, Welcome,
+};
+use vedette_wire::{
+    AgentName, BatchInput, BatchSeq, LogId, ReplicaId, RowInput, SegmentEncoder, SegmentLimits,
+    SeriesDescription, TargetTable,
+};
+
+const GENEROUS: Duration = Duration::from_secs(30);
+
+/// The time that certificates and tokens are made for: what TLS checks them against.
+#[expect(clippy::disallowed_methods, reason = "driver: certificates are checked against the real clock")]
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    Timestamp::from_millis(since_epoch.as_millis() as i64)
+}
+
+/// A running aggregator, as far as agents see it.
+struct Replica {
+    _folder: TempDir,
+    storage: Storage,
+    group: Arc<Group>,
+    ingest: Ingest,
+    registry: prometheus::Registry,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Replica {
+    fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"), IngestLimits::default())
+    }
+
+    fn start_in(folder: TempDir, limits: IngestLimits) -> Self {
+        let config = StorageConfig::new(folder.path().join("storage"));
+        let storage = Storage::open(config, now()).expect("opens");
+        let group =
+            Arc::new(Group::open(folder.path(), &["127.0.0.1:1".to_owned()], now()).expect("founds a group"));
+        let endpoint = server_endpoint(([127, 0, 0, 1], 0).into(), &group.identity()).expect("binds");
+        group.announce(&[endpoint.local_addr().expect("bound").to_string()]).expect("announces");
+        let registry = prometheus::Registry::new();
+        let ingest =
+            Ingest::new(storage.clone(), Arc::clone(&group), endpoint, limits, &registry).expect("metrics");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn({
+            let (ingest, stop) = (ingest.clone(), stop.clone());
+            async move { ingest.serve(stop).await }
+        });
+        Self { _folder: folder, storage, group, ingest, registry, stop, serving }
+    }
+
+    fn token(&self, kind: TokenKind) -> Token {
+        self.group.create_token(kind, Duration::from_secs(60), now()).expect("a token")
+    }
+
+    async fn enroll(&self, name: &str) -> Identity {
+        let endpoint = client_endpoint().expect("binds");
+        let name = AgentName::new(name).expect("a name");
+        let enrolled = enroll_agent(&endpoint, &self.token(TokenKind::Agent), &name).await;
+        enrolled.expect("enrols").identity
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        let members = self.group.members().current();
+        members.get(self.group.replica()).expect("itself").addresses.clone()
+    }
+
+    /// Which logs brought something that can be queried.
+    fn logs(&self) -> Vec<String> {
+        let matchers = [Matcher::equal("__name__", "probe")];
+        let request = SelectRequest { matchers: &matchers, start: Timestamp::MIN, end: Timestamp::MAX };
+        self.storage.view(now()).label_values("log", &request).expect("reads")
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+        metrics.iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+    }
+}
+
+/// An agent that does what the test says.
+struct Agent {
+    connected: Connected,
+    reader: ControlReader,
+    writer: ControlWriter,
+}
+
+impl Agent {
+    async fn connect(replica: &Replica, identity: &Identity) -> Self {
+        let endpoint = client_endpoint().expect("binds");
+        let connected =
+            connect(&endpoint, identity, Protocol::Data, &replica.addresses(), None).await.expect("connects");
+        let (send, receive) = connected.connection.open_bi().await.expect("opens");
+        Self { connected, reader: ControlReader::new(receive), writer: ControlWriter::new(send) }
+    }
+
+    async fn say(&mut self, message: AgentMessage) {
+        self.writer.write(&message).await.expect("writes");
+    }
+
+    async fn hear(&mut self) -> ReplicaMessage {
+        let heard = tokio::time::timeout(GENEROUS, self.reader.read()).await.expect("in time");
+        heard.expect("reads").expect("not the end")
+    }
+
+    async fn hello(&mut self, logs: Vec<LogOffer>) -> Welcome {
+        let hello = Hello {
+            version_min: PROTOCOL_MIN,
+            version_max: PROTOCOL_MAX,
+            features: FEATURES,
+            software: "test".to_owned(),
+            now_ms: now().as_millis(),
+            interval_ms: 1000,
+            logs,
+        };
+        self.say(AgentMessage::Hello(hello)).await;
+        match self.hear().await {
+            ReplicaMessage::Welcome(welcome) => welcome,
+            other => panic!("no welcome: {other:?}"),
+        }
+    }
+
+    async fn acknowledged(&mut self, log: LogId, through: u64) {
+        loop {
+            match self.hear().await {
+                ReplicaMessage::Ack(Ack { log: acked, through: now }) if acked == log && now.0 >= through => {
+                    return;
+                }
+                ReplicaMessage::Ack(_) => {}
+                other => panic!("no ack: {other:?}"),
+            }
+        }
+    }
+
+    async fn refused(&mut self) -> Refuse {
+        loop {
+            match self.hear().await {
+                ReplicaMessage::Refuse(refuse) => return refuse,
+                ReplicaMessage::Ack(_) => {}
+                other => panic!("no refusal: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Writes frames of one log: one target, one series that is named after the log.
+struct Log {
+    id: LogId,
+    seq: u64,
+    /// Of the batch before the first.
+    begun: Timestamp,
+    encoder: SegmentEncoder,
+    table: TargetTable,
+}
+
+impl Log {
+    fn new(number: u128) -> Self {
+        let encoder = SegmentEncoder::new(SegmentLimits::default());
+        Self {
+            id: LogId(number),
+            seq: 0,
+            begun: now().minus_millis(60_000),
+            encoder,
+            table: TargetTable::new(),
+        }
+    }
+
+    fn offer(&self) -> LogOffer {
+        LogOffer { log: self.id, first: BatchSeq(1), last: BatchSeq(self.seq), closed: false }
+    }
+
+    fn next_frame(&mut self) -> Vec<u8> {
+        self.seq += 1;
+        let at = self.begun.plus_millis(self.seq as i64 * 100);
+        let labels = Labels::from_pairs([("__name__", "probe"), ("log", &self.id.0.to_string())]);
+        let describe =
+            || Ok::<_, std::convert::Infallible>(SeriesDescription { labels, family: "probe".to_owned() });
+        self.table.begin_row();
+        self.table.set(b"probe", self.seq as f64, describe).expect("describes");
+        self.table.finish_row();
+        let row = RowInput { target: 0, at, table: &self.table, values: self.table.row() };
+        let batch = BatchInput {
+            seq: BatchSeq(self.seq),
+            complete_from: at.minus_millis(100),
+            complete_through: at,
+            rows: &[row],
+        };
+        self.encoder.encode(&batch).expect("encodes").frame
+    }
+}
+
+async fn ship(agent: &mut Agent, log: &mut Log, count: u64) {
+    let mut stream = FrameWriter::open(&agent.connected.connection, log.id, true).await.expect("opens");
+    for _ in 0..count {
+        stream.write(&log.next_frame()).await.expect("writes");
+    }
+    agent.acknowledged(log.id, log.seq).await;
+    stream.finish();
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(GENEROUS, waiting).await.is_ok(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_can_be_queried_and_is_known_afterwards() {
+    let replica = Replica::start();
+    let identity = replica.enroll("host").await;
+    let mut agent = Agent::connect(&replica, &identity).await;
+    let mut log = Log::new(7);
+    let welcome = agent.hello(vec![log.offer()]).await;
+    assert_eq!(welcome.replica, replica.group.replica());
+    assert_eq!(welcome.members, replica.group.members().current());
+    assert_eq!(
+        welcome.resume,
+        [Resume { log: log.id, through: BatchSeq(0), needs_key: welcome.resume[0].needs_key }]
+    );
+    ship(&mut agent, &mut log, 10).await;
+    assert_eq!(replica.logs(), ["7"]);
+    agent.say(AgentMessage::CloseLog(CloseLog { log: log.id, last: BatchSeq(10) })).await;
+    drop(agent);
+
+    let mut again = Agent::connect(&replica, &identity).await;
+    let welcome = again.hello(vec![log.offer()]).await;
+    assert_eq!(welcome.resume[0].through, BatchSeq(10));
+    assert!(replica.metric("vedette_aggregator_frames_received_total") >= 10.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_starts_later_is_opened() {
+    let replica = Replica::start();
+    let mut agent = Agent::connect(&replica, &replica.enroll("host").await).await;
+    agent.hello(Vec::new()).await;
+    for number in [1, 2] {
+        let mut log = Log::new(number);
+        agent.say(AgentMessage::OpenLog(log.offer())).await;
+        let ReplicaMessage::Resume(resume) = agent.hear().await else { panic!("no resume") };
+        assert_eq!((resume.log, resume.through), (log.id, BatchSeq(0)));
+        ship(&mut agent, &mut log, 3).await;
+    }
+    assert_eq!(replica.logs(), ["1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_frame_refuse_the_log_alone() {
+    let replica = Replica::start();
+    let mut agent = Agent::connect(&replica, &replica.enroll("host").await).await;
+    let (mut good, mut bad) = (Log::new(1), Log::new(2));
+    agent.hello(vec![good.offer(), bad.offer()]).await;
+    let mut stream = FrameWriter::open(&agent.connected.connection, bad.id, true).await.expect("opens");
+    let mut frame = bad.next_frame();
+    let last = frame.len() - 1;
+    frame[last] ^= 0x55;
+    stream.write(&frame).await.expect("writes");
+    let refuse = agent.refused().await;
+    assert_eq!((refuse.log, refuse.reason), (Some(bad.id), RefuseReason::Frame), "{}", refuse.message);
+    ship(&mut agent, &mut good, 3).await;
+    assert_eq!(replica.logs(), ["1"]);
+    assert!(replica.metric("vedette_aggregator_refusals_total") >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_live_sessions_of_a_name_are_reported_and_both_taken() {
+    let replica = Replica::start();
+    let identity = replica.enroll("host").await;
+    let (mut first, mut second) = (Log::new(1), Log::new(2));
+    let mut original = Agent::connect(&replica, &identity).await;
+    original.hello(vec![first.offer()]).await;
+    let mut clone = Agent::connect(&replica, &identity).await;
+    clone.hello(vec![second.offer()]).await;
+    let mut streams = Vec::new();
+    for (agent, log) in [(&original, &first), (&clone, &second)] {
+        streams.push(FrameWriter::open(&agent.connected.connection, log.id, true).await.expect("opens"));
+    }
+    let conflict = || replica.ingest.sessions().iter().filter(|session| session.identity_conflict).count();
+    let both_speak = async {
+        while conflict() < 2 {
+            streams[0].write(&first.next_frame()).await.expect("writes");
+            streams[1].write(&second.next_frame()).await.expect("writes");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(GENEROUS, both_speak).await.expect("the conflict is noticed");
+    assert_eq!(replica.metric("vedette_aggregator_identity_conflict"), 1.0);
+    original.acknowledged(first.id, first.seq).await;
+    clone.acknowledged(second.id, second.seq).await;
+    assert_eq!(replica.logs(), ["1", "2"]);
+    drop((clone, streams));
+    eventually("the conflict is over", || conflict() == 0).await;
+    assert_eq!(replica.metric("vedette_aggregator_identity_conflict"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_has_so_many_sessions() {
+    let limits = IngestLimits { connections_per_agent_max: 1, ..IngestLimits::default() };
+    let replica = Replica::start_in(tempfile::tempdir().expect("a folder"), limits);
+    let identity = replica.enroll("host").await;
+    let mut first = Agent::connect(&replica, &identity).await;
+    first.hello(Vec::new()).await;
+    let endpoint = client_endpoint().expect("binds");
+    let second =
+        connect(&endpoint, &identity, Protocol::Data, &replica.addresses(), None).await.expect("connects");
+    let closed = tokio::time::timeout(GENEROUS, second.connection.closed()).await.expect("in time");
+    assert!(closed.to_string().contains("too many connections"), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_hear_of_new_members_and_of_the_end() {
+    let replica = Replica::start();
+    let mut agent = Agent::connect(&replica, &replica.enroll("host").await).await;
+    agent.hello(Vec::new()).await;
+    let joiner = Member {
+        replica: ReplicaId("6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().expect("a uuid")),
+        addresses: vec!["127.0.0.1:9".to_owned()],
+    };
+    let changed = replica.group.members().put(joiner).expect("writes");
+    assert_eq!(agent.hear().await, ReplicaMessage::Members(changed));
+    replica.stop.cancel();
+    assert_eq!(agent.refused().await.reason, RefuseReason::ShuttingDown);
+    tokio::time::timeout(GENEROUS, replica.serving).await.expect("ends in time").expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_learn_of_each_other() {
+    let first = Replica::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let endpoint = client_endpoint().expect("binds");
+    let id = ReplicaId("6ba7b811-9dad-11d1-80b4-00c04fd430c8".parse().expect("a uuid"));
+    // The port is not known yet: it tells the group itself once it runs.
+    let joined =
+        enroll_replica(&endpoint, &first.token(TokenKind::Replica), id, vec!["127.0.0.1:9".to_owned()]).await;
+    Group::adopt(folder.path(), &joined.expect("joins")).expect("adopts");
+    let second = Replica::start_in(folder, IngestLimits::default());
+    assert_eq!(second.group.replica(), id);
+    eventually("both have the same members", || {
+        let members = first.group.members().current();
+        members == second.group.members().current()
+            && members.get(id).is_some_and(|member| member.addresses == second.addresses())
+    })
+    .await;
+
+    // An agent of the group reaches the second with the certificate that the first gave it.
+    let mut agent = Agent::connect(&second, &first.enroll("host").await).await;
+    let mut log = Log::new(1);
+    assert_eq!(agent.hello(vec![log.offer()]).await.members.members.len(), 2);
+    ship(&mut agent, &mut log, 2).await;
+    assert_eq!(second.logs(), ["1"]);
+}
