@@ -187,3 +187,35 @@ fn the_deepest_expression_fits_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run);
     thread.expect("a thread starts").join().expect("the stack holds");
 }
+
+#[test]
+fn the_ends_of_time_are_no_trouble() {
+    let source = source(2);
+    for query in [
+        "gauge @ -9223372036854775",
+        "gauge offset -9223372036s",
+        "rate(a_total[290y])",
+        "predict_linear(gauge[5m] @ 9223372036854774, 1)",
+        "max_over_time(gauge[290y:1y] offset 290y)",
+        "timestamp(gauge @ 9223372036854774)",
+        "hour() + day_of_year(vector(-Inf))",
+    ] {
+        let expr = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        for time in [Timestamp::MIN, at(5), Timestamp::MAX] {
+            let result = Engine::default().instant(&source, &expr, time, &QueryOptions::default());
+            assert!(result.is_ok(), "{query} at {time}: {result:?}");
+            let ends = (time.minus_millis(MINUTE_MS), time.plus_millis(MINUTE_MS));
+            let options = QueryOptions::default();
+            let result = Engine::default().range(&source, &expr, ends.0, ends.1, MINUTE_MS, &options);
+            assert!(result.is_ok(), "{query} around {time}: {result:?}");
+        }
+    }
+    let expr = parse("1").unwrap_or_else(|error| panic!("{error}"));
+    let run = |start, end, step_ms| {
+        Engine::default().range(&source, &expr, start, end, step_ms, &QueryOptions::default())
+    };
+    assert!(matches!(run(at(0), at(1), 0), Err(QueryError::Invalid(_))));
+    assert!(
+        matches!(run(at(1), at(0), 1).map(|result| result.value), Ok(Value::Matrix(all)) if all.is_empty())
+    );
+}

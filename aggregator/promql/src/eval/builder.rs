@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
                 "pi" => constant(std::f64::consts::PI),
                 "start" => constant(self.context.start_ms as f64 / 1000.0),
                 "end" => constant(self.context.end_ms as f64 / 1000.0),
-                "range" => constant(seconds(self.context.end_ms - self.context.start_ms)),
+                "range" => constant(seconds(self.context.end_ms.saturating_sub(self.context.start_ms))),
                 "step" if self.context.start_ms == self.context.end_ms => constant(0.0),
                 "step" => constant(seconds(self.context.step_ms)),
                 "scalar" => self.scalar_of_vector(&call.arguments[0], grid)?,
@@ -179,7 +179,7 @@ impl<'a> Builder<'a> {
         let after_ms = clock.first_ms().saturating_sub(range_ms);
         let mut start_ms = after_ms / step_ms * step_ms;
         if start_ms <= after_ms {
-            start_ms += step_ms;
+            start_ms = start_ms.saturating_add(step_ms);
         }
         let inner_grid = Grid::between(start_ms, clock.last_ms(), step_ms);
         // A column of so many steps must itself fit the budget.

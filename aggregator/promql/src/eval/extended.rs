@@ -28,7 +28,7 @@ fn interpolate(samples: &Samples, left: usize, right: usize, time_ms: i64, count
         from = 0.0;
     }
     let (left_ms, right_ms) = (samples.at_ms[left], samples.at_ms[right]);
-    from + (to - from) * (time_ms - left_ms) as f64 / (right_ms - left_ms) as f64
+    from + (to - from) * time_ms.saturating_sub(left_ms) as f64 / (right_ms - left_ms) as f64
 }
 
 /// A range inside samples that reach beyond it: the samples to use and the values at its boundaries.
@@ -168,8 +168,8 @@ impl Operator for ExtendedWindow<'_> {
                 let end_ms = self.range.clock.time_ms(step);
                 let start_ms = end_ms.saturating_sub(self.range.range_ms);
                 let at_ms = &self.samples.at_ms;
-                let from = at_ms.partition_point(|at_ms| *at_ms <= start_ms - lookback_ms);
-                let to = at_ms.partition_point(|at_ms| *at_ms <= end_ms + after_ms);
+                let from = at_ms.partition_point(|at_ms| *at_ms <= start_ms.saturating_sub(lookback_ms));
+                let to = at_ms.partition_point(|at_ms| *at_ms <= end_ms.saturating_add(after_ms));
                 column.push(self.value((from, to), start_ms, end_ms));
             }
             if !column.iter().any(|value| is_present(*value)) {
@@ -208,8 +208,8 @@ impl<'a> SmoothedSelector<'a> {
 
     fn value(&self, time_ms: i64) -> f64 {
         let Samples { at_ms, values } = &self.samples;
-        let from = at_ms.partition_point(|at_ms| *at_ms <= time_ms - self.lookback_ms);
-        let to = at_ms.partition_point(|at_ms| *at_ms <= time_ms + self.lookback_ms);
+        let from = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_sub(self.lookback_ms));
+        let to = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_add(self.lookback_ms));
         let next = at_ms[from..to].partition_point(|at_ms| *at_ms < time_ms) + from;
         if next < to && at_ms[next] == time_ms {
             return values[next];

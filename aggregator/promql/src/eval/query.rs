@@ -63,6 +63,10 @@ fn instant<'a>(context: &'a Context<'a>, expr: &'a Expr) -> Result<Value, QueryE
 }
 
 fn range<'a>(context: &'a Context<'a>, expr: &'a Expr, step_ms: i64) -> Result<Value, QueryError> {
+    if step_ms <= 0 {
+        let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(QueryError::Invalid(text.to_owned()));
+    }
     let grid = Grid::between(context.start_ms, context.end_ms, step_ms);
     // A single column must itself fit the budget.
     drop(context.hold(grid.count)?);

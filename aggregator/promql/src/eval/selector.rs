@@ -71,7 +71,8 @@ impl<'a> InstantSelector<'a> {
             while after < at_ms.len() && at_ms[after] <= time_ms {
                 after += 1;
             }
-            let found = after.checked_sub(1).filter(|last| at_ms[*last] > time_ms - lookback_ms);
+            let found =
+                after.checked_sub(1).filter(|last| at_ms[*last] > time_ms.saturating_sub(lookback_ms));
             let value = match found {
                 Some(last) if self.field == SampleField::Time && !is_stale(values[last]) => {
                     at_ms[last] as f64 / 1000.0

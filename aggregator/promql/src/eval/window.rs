@@ -312,9 +312,9 @@ pub(crate) fn seconds(millis: i64) -> f64 {
 fn extrapolation(window: Window<'_>, counter: bool, change: f64) -> f64 {
     let at_ms = window.at_ms();
     let (first_ms, last_ms) = (at_ms[0], at_ms[at_ms.len() - 1]);
-    let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
-    let mut to_end = (window.end_ms - last_ms) as f64 / 1000.0;
-    let sampled = (last_ms - first_ms) as f64 / 1000.0;
+    let mut to_start = first_ms.saturating_sub(window.start_ms) as f64 / 1000.0;
+    let mut to_end = window.end_ms.saturating_sub(last_ms) as f64 / 1000.0;
+    let sampled = last_ms.saturating_sub(first_ms) as f64 / 1000.0;
     let between = sampled / (window.len() - 1) as f64;
     // Where a boundary is further away than samples usually are, the series began or ended inside.
     let threshold = between * 1.1;
@@ -342,7 +342,7 @@ fn instant_rate(window: Window<'_>, counter: bool) -> f64 {
         return ABSENT;
     };
     let change = if counter && last < before { *last } else { last - before };
-    if counter { change / ((last_ms - before_ms) as f64 / 1000.0) } else { change }
+    if counter { change / (last_ms.saturating_sub(*before_ms) as f64 / 1000.0) } else { change }
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -410,7 +410,7 @@ fn linear_regression(window: Window<'_>, intercept_ms: i64) -> (f64, f64) {
     }
     let mut sums = [(0.0, 0.0); 4];
     for (value, at_ms) in values.iter().zip(window.at_ms()) {
-        let x = (at_ms - intercept_ms) as f64 / 1e3;
+        let x = at_ms.saturating_sub(intercept_ms) as f64 / 1e3;
         for ((sum, compensation), term) in sums.iter_mut().zip([x, *value, x * value, x * x]) {
             kahan::add(term, sum, compensation);
         }
