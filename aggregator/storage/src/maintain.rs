@@ -60,7 +60,7 @@ impl Maintenance {
         let Some(db) = core.lock().db.clone() else { return };
         if let Err(error) = self.work(core, queue, &db, now) {
             core.counters.disk_faults.fetch_add(1, Relaxed);
-            eprintln!("{error}"); tracing::error!(%error, "storage maintenance failed and is tried again");
+            tracing::error!(%error, "storage maintenance failed and is tried again");
             self.retry_at = Some(now.plus_millis(RETRY_MS));
         }
     }

@@ -58,7 +58,8 @@ fn a_full_disk_fails_appends_and_heals() {
     let mut writer = LogWriter::new("a", 1, 64);
     let mut model = Model::default();
     let rows_of = |seq: u64| {
-        let noise = |index: u64| f64::from_bits((seq * 1000 + index).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
+        let noise =
+            |index: u64| f64::from_bits((seq * 1000 + index).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
         let values = (0..200).map(|index| (format!("m{index}"), noise(index))).collect();
         vec![(0, DAY + seq as i64 * 1000, values)]
     };
@@ -81,9 +82,9 @@ fn a_full_disk_fails_appends_and_heals() {
     }
     assert!(storage.freeze(at(DAY)));
     let filler = disk.fill(200_000);
-    let failed = (0..5000).map(|_| next(&storage, &mut model)).find(|outcome| {
-        !matches!(outcome, AppendOutcome::Durable { .. })
-    });
+    let failed = (0..5000)
+        .map(|_| next(&storage, &mut model))
+        .find(|outcome| !matches!(outcome, AppendOutcome::Durable { .. }));
     assert!(matches!(failed, Some(AppendOutcome::Failed(StorageFault::Disk(_)))), "{failed:?}");
     // Nothing gets better by itself, reading goes on, and nothing stops.
     storage.maintain(at(DAY));
