@@ -60,3 +60,22 @@ pub use view::View;
 
 /// Merge levels of parts.
 pub const LEVELS: usize = 4;
+
+/// Reads `bytes` as every record and value there is, and checks that what comes out survives another round. For
+/// fuzzing and for replaying its corpus.
+#[doc(hidden)]
+pub fn check_any_bytes(bytes: &[u8]) {
+    if let Ok(found) = record::LogRecord::decode(bytes) {
+        assert_eq!(record::LogRecord::decode(&found.encode()), Ok(found));
+    }
+    if let Ok(found) = record::LogEntry::decode(bytes) {
+        assert_eq!(record::LogEntry::decode(&found.encode()), Ok(found));
+    }
+    if let Ok(found) = record::PartRecord::decode(bytes) {
+        assert_eq!(record::PartRecord::decode(&found.encode()), Ok(found));
+    }
+    if let Ok(plain) = bytes::open(bytes, "a value") {
+        assert_eq!(bytes::open(&bytes::seal(&plain), "a value"), Ok(plain));
+    }
+    part::check_any_bytes(bytes);
+}

@@ -239,6 +239,15 @@ fn decode_metadata(bytes: &[u8]) -> Result<Vec<Metadata>, BytesError> {
         .collect()
 }
 
+/// Reads `bytes` as every value of a part.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    let _postings = decode_postings(bytes);
+    let _metadata = decode_metadata(bytes);
+    if let Ok(starts) = series_starts(bytes) {
+        assert!(starts.iter().all(|start| read_columns(bytes, *start).is_ok()));
+    }
+}
+
 /// Reads series of a part, best in rising order; keeps what neighbours share.
 pub(crate) struct PartReader {
     pub(crate) part: Arc<Part>,

@@ -111,7 +111,7 @@ fn check(steps: &[Step]) {
         (MatchOp::Regex, "job", ".+"),
     ] {
         let matcher = Matcher::new(op, name, value).expect("a matcher");
-        check_range(&view, &model, &[matcher.clone()], 0, i64::MAX);
+        check_range(&view, &model, std::slice::from_ref(&matcher), 0, i64::MAX);
         check_range(&view, &model, &[matcher], DAY + 3000, DAY + 20_000);
     }
 }
