@@ -354,3 +354,35 @@ fn an_absent_writer_reads_as_down_until_it_is_back() {
     }
     assert_eq!(zeros(DAY + 21_000, DAY), [0i64; 0]);
 }
+
+#[test]
+fn damage_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let mut writer = LogWriter::new("a", 1, 64);
+    submit_durable(&storage, writer.batch((DAY - 1, DAY), &[one(0, DAY, "m", 1.0)]), 1);
+    storage.freeze(at(DAY));
+    drop(storage);
+    std::fs::write(folder.path().join("CURRENT"), "nothing").expect("writes");
+    let damaged = Storage::open(config(folder.path()), at(0)).err().expect("is refused").to_string();
+    assert!(damaged.contains("is damaged") && damaged.contains("backup"), "{damaged}");
+}
+
+#[test]
+fn conflicts_are_decided_by_the_log_and_counted_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let (mut greater, mut less) = (LogWriter::new("a", 9, 64), LogWriter::new("b", 2, 64));
+    let rows = |value| [one(0, DAY, "m", value)];
+    submit_durable(&storage, greater.batch((DAY - 1, DAY), &rows(1.0)), 1);
+    storage.freeze(at(DAY));
+    submit_durable(&storage, less.batch((DAY - 1, DAY), &rows(2.0)), 1);
+    let expected = vec![(labels("m"), vec![(DAY, 1.0f64.to_bits())])];
+    assert_eq!(dump(&storage.view(at(0)), &[], 0, i64::MAX), expected);
+    storage.freeze(at(DAY));
+    assert_eq!(storage.statistics().conflicts, 0);
+    storage.maintain(at(DAY));
+    let statistics = storage.statistics();
+    assert_eq!((statistics.merges, statistics.conflicts), (1, 1));
+    assert_eq!(dump(&storage.view(at(0)), &[], 0, i64::MAX), expected);
+}
