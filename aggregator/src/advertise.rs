@@ -52,11 +52,10 @@ mod tests {
 
     #[test]
     fn a_chosen_address_is_told_as_it_is() {
-        let mut config =
-            Config { quic_listen: SocketAddr::from(([127, 0, 0, 1], 4000)), ..Config::default() };
-        assert_eq!(addresses(&config), ["127.0.0.1:4000"]);
-        config.quic_advertise = vec!["replica.example:1".to_owned()];
-        assert_eq!(addresses(&config), ["replica.example:1"]);
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4000));
+        assert_eq!(addresses(&Config::default(), listen), ["127.0.0.1:4000"]);
+        let chosen = Config { quic_advertise: vec!["replica.example:1".to_owned()], ..Config::default() };
+        assert_eq!(addresses(&chosen, listen), ["replica.example:1"]);
     }
 
     #[test]

@@ -7,14 +7,19 @@ use tokio_util::sync::CancellationToken;
 use vedette_transport::{AcceptError, Accepted, Handshake, Listener, serve_enroll, serve_peer};
 use vedette_wire::control::EnrollAnswer;
 
-use crate::peers::StoredFrames;
+use crate::peers::NoFrames;
 use crate::{Shared, session};
 
 /// Takes calls until `stop`; returns when all connections are done with.
 pub(crate) async fn serve(shared: Arc<Shared>, stop: CancellationToken) {
     let listener = Listener::new(shared.endpoint.clone(), shared.limits.connections_max);
     let mut calls = JoinSet::new();
+    let mut refused_before = 0;
     loop {
+        // The listener logs these itself: under a flood they are far too many for a line each.
+        let refused = listener.refused();
+        shared.metrics.refusals.with_label_values(&["overload"]).inc_by(refused - refused_before);
+        refused_before = refused;
         tokio::select! {
             () = stop.cancelled() => break,
             handshake = listener.accept() => match handshake {
@@ -48,10 +53,9 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
         }
         Ok(Accepted::Peer { replica, connection }) => {
             shared.metrics.handshakes.with_label_values(&["peer"]).inc();
-            let store = Arc::new(StoredFrames::new(shared.storage.clone()));
             let served = tokio::select! {
                 () = stop.cancelled() => return,
-                served = serve_peer(&connection, shared.group.members(), store) => served,
+                served = serve_peer(&connection, shared.group.members(), Arc::new(NoFrames)) => served,
             };
             if let Err(error) = served {
                 tracing::debug!(%replica, %error, "a peer's connection broke");

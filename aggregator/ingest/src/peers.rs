@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vedette_storage::Storage;
 use vedette_transport::{
     Connected, Frame, PeerFrames, PeerStore, Protocol, close, connect, exchange_members, fetch_frames,
 };
@@ -114,18 +113,11 @@ async fn fetch_from(
     Ok(())
 }
 
-/// What this replica can give its peers.
-pub(crate) struct StoredFrames {
-    _storage: Storage,
-}
+/// What this replica can give its peers: nothing so far, since storage does not give frames back. Peers hear "not
+/// here" and record their gaps.
+pub(crate) struct NoFrames;
 
-impl StoredFrames {
-    pub(crate) fn new(storage: Storage) -> Self {
-        Self { _storage: storage }
-    }
-}
-
-impl PeerStore for StoredFrames {
+impl PeerStore for NoFrames {
     fn fetch(&self, _wanted: &FetchFrames, _bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
         Ok(Vec::new())
     }

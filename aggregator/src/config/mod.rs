@@ -48,8 +48,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum ConfigError {
     #[error("{}: {source}", file.display())]
     Read { file: PathBuf, source: std::io::Error },
-    #[error("{}: {message}", file.display())]
-    Parse { file: PathBuf, message: String },
+    #[error("{}:{line}: {message}", file.display())]
+    Parse { file: PathBuf, line: u64, message: String },
     #[error("{}:{line}: {key}: {reason}", file.display())]
     Key { file: PathBuf, line: u64, key: &'static str, reason: String },
     #[error("{flag}: {reason}")]
@@ -76,8 +76,7 @@ impl Config {
         let raw = if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             RawConfig::default()
         } else {
-            serde_saphyr::from_str(text)
-                .map_err(|error| ConfigError::Parse { file: file.to_owned(), message: error.to_string() })?
+            serde_saphyr::from_str(text).map_err(|error| parse_error(file, &error))?
         };
         Reader { file }.config(&raw)
     }
@@ -147,6 +146,14 @@ impl Default for Config {
             log_format: LogFormat::Logfmt,
         }
     }
+}
+
+/// One line: the parser's own text shows the source around the error as well.
+fn parse_error(file: &Path, error: &serde_saphyr::Error) -> ConfigError {
+    let line = error.location().map_or(1, |location| location.line());
+    let message = error.without_snippet().to_string();
+    let message = message.lines().next().unwrap_or_default().to_owned();
+    ConfigError::Parse { file: file.to_owned(), line, message }
 }
 
 fn flag(
@@ -401,8 +408,9 @@ mod tests {
                 "aggregator.yml:2: quic.advertise: \"nowhere\" is not host:port",
             ),
             ("enable_feature: [x]\n", "aggregator.yml:1: enable_feature: unknown feature \"x\""),
-            ("storages: {}\n", "storages"),
-            ("global:\n  scrape_interval: 1s\n", "scrape_interval"),
+            ("storages: {}\n", "aggregator.yml:1: unknown field `storages`"),
+            ("global:\n  scrape_interval: 1s\n", "aggregator.yml:2: unknown field `scrape_interval`"),
+            ("storage: [\n", "aggregator.yml:"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");
