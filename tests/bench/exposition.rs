@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use vedette_exposition::{Entry, Format, Parser};
 
-const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/host_recording_light.prom.zst");
+const RECORDING: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/host_recording_light.prom.zst");
 const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
