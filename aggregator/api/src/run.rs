@@ -121,7 +121,10 @@ impl Runner {
         drop(guard);
         match received {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => Err(ApiError::Internal("the query's thread was lost".to_owned())),
+            Ok(Err(_)) => {
+                tracing::error!(kind, "a query's thread was lost");
+                Err(ApiError::Internal("the query's thread was lost".to_owned()))
+            }
             Err(_) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
         }
     }

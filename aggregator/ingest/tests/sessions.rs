@@ -369,3 +369,31 @@ async fn replicas_learn_of_each_other() {
     ship(&mut agent, &mut log, 2).await;
     assert_eq!(second.logs(), ["1"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_ends_its_own_connection_alone() {
+    let replica = Replica::start();
+    let mut good = Agent::connect(&replica, &replica.enroll("good").await).await;
+    let mut log = Log::new(1);
+    good.hello(vec![log.offer()]).await;
+
+    let hostile = replica.enroll("hostile").await;
+    let endpoint = client_endpoint().expect("binds");
+    let connected =
+        connect(&endpoint, &hostile, Protocol::Data, &replica.addresses(), None).await.expect("connects");
+    // Streams that never say what they carry.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = connected.connection.open_uni().await.expect("opens");
+        stream.write_all(&[1]).await.expect("writes");
+        silent.push(stream);
+    }
+    let (mut send, _receive) = connected.connection.open_bi().await.expect("opens");
+    send.write_all(&[0xff; 64]).await.expect("writes");
+    let closed = tokio::time::timeout(GENEROUS, connected.connection.closed()).await.expect("in time");
+    assert!(closed.to_string().contains("control message"), "{closed}");
+    eventually("the session is over", || replica.ingest.sessions().len() == 1).await;
+
+    ship(&mut good, &mut log, 3).await;
+    assert_eq!(replica.logs(), ["1"]);
+}
