@@ -28,8 +28,8 @@ pub(crate) struct Shared {
     pub(crate) requests: mpsc::Sender<Request>,
     numbers: Mutex<Numbers>,
     replicas: Mutex<BTreeMap<String, ReplicaNumbers>>,
-    /// Replicas with a session: one each.
-    claimed: Mutex<BTreeMap<ReplicaId, ()>>,
+    /// Replicas with a session, and the label of the peer whose task has it: one each.
+    claimed: Mutex<BTreeMap<ReplicaId, String>>,
 }
 
 /// What has happened since the start.
@@ -112,13 +112,18 @@ impl Shared {
     }
 
     /// The right to have the session with `replica`, if nobody has it.
-    pub(crate) fn claim(self: &Arc<Self>, replica: ReplicaId) -> Option<Claim> {
+    pub(crate) fn claim(self: &Arc<Self>, replica: ReplicaId, peer: String) -> Option<Claim> {
         let mut claimed = lock(&self.claimed);
         if claimed.contains_key(&replica) {
             return None;
         }
-        claimed.insert(replica, ());
+        claimed.insert(replica, peer);
         Some(Claim { shared: Arc::clone(self), replica })
+    }
+
+    /// Whether the task of this peer has a session.
+    pub(crate) fn has_session(&self, peer: &str) -> bool {
+        lock(&self.claimed).values().any(|holder| holder == peer)
     }
 
     /// How many sessions there are.

@@ -345,7 +345,7 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
     }
 }
 
-fn check_addresses(addresses: &Vec<String>) -> Result<(), String> {
+fn check_addresses(addresses: &[String]) -> Result<(), String> {
     refuse_unless(addresses.len() <= AGGREGATORS_MAX, "more than 64 addresses")?;
     addresses.iter().try_for_each(|address| host_and_port(address))
 }

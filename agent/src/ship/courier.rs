@@ -65,7 +65,7 @@ impl Courier {
                 connect(&self.endpoint, &identity, Protocol::Data, &addresses, self.peer.expected()).await;
             let mut wait = Duration::ZERO;
             match connected {
-                Ok(connected) => match self.shared.claim(connected.replica) {
+                Ok(connected) => match self.shared.claim(connected.replica, self.peer.label()) {
                     Some(_claim) => {
                         backoff.on_connected(self.shared.clock.monotonic());
                         said = Said::default();
@@ -78,7 +78,7 @@ impl Courier {
                     }
                 },
                 Err(error) => {
-                    self.note(|numbers| numbers.connects_failed += 1);
+                    note(&self.shared, &self.peer.label(), |numbers| numbers.connects_failed += 1);
                     self.say(&mut said, error.to_string());
                 }
             }
@@ -91,7 +91,9 @@ impl Courier {
     async fn converse(&self, connected: Connected) -> Duration {
         let (replica, address) = (connected.replica, connected.address);
         info!(%replica, %address, "connected");
-        self.note(|numbers| {
+        // Whatever address led to it: its numbers are kept under its own name.
+        let label = replica.to_string();
+        note(&self.shared, &label, |numbers| {
             numbers.replica = Some(replica);
             numbers.is_connected = true;
             numbers.connects += 1;
@@ -99,8 +101,7 @@ impl Courier {
         self.shared.spool().connected(replica);
         self.shared.fleet_changed.notify_one();
         let _presence = Presence { courier: self, replica };
-        let conversation =
-            Conversation::new(&self.shared, self.peer.label(), connected, self.options.clone());
+        let conversation = Conversation::new(&self.shared, label, connected, self.options.clone());
         let Ended { reason, retry_after } = conversation.run(&self.stop).await;
         if self.stop.is_cancelled() {
             info!(%replica, %address, "connection closed");
@@ -121,10 +122,10 @@ impl Courier {
             said.failure = Some((failure, now));
         }
     }
+}
 
-    fn note(&self, change: impl FnOnce(&mut ReplicaNumbers)) {
-        change(self.shared.replicas().entry(self.peer.label()).or_default());
-    }
+fn note(shared: &Shared, label: &str, change: impl FnOnce(&mut ReplicaNumbers)) {
+    change(shared.replicas().entry(label.to_owned()).or_default());
 }
 
 /// Ends the presence of a replica, however its conversation ends.
@@ -137,7 +138,7 @@ impl Drop for Presence<'_> {
     fn drop(&mut self) {
         let shared = &self.courier.shared;
         shared.spool().disconnected(self.replica, shared.now());
-        if let Some(numbers) = shared.replicas().get_mut(&self.courier.peer.label()) {
+        if let Some(numbers) = shared.replicas().get_mut(&self.replica.to_string()) {
             numbers.is_connected = false;
         }
     }

@@ -126,8 +126,7 @@ impl Fleet {
         self.running.retain(|peer, running| {
             // A seed that found a replica stays with it until it is lost.
             let is_kept = planned.get(peer).is_some_and(|addresses| *addresses == running.addresses)
-                || (matches!(peer, Peer::Seed(_))
-                    && self.shared.replicas().get(&peer.label()).is_some_and(|n| n.is_connected));
+                || (matches!(peer, Peer::Seed(_)) && self.shared.has_session(&peer.label()));
             if !is_kept {
                 running.stop.cancel();
                 self.shared.replicas().remove(&peer.label());
