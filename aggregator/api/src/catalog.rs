@@ -18,7 +18,9 @@ pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) ->
         Ok(request) if request.selectors.is_empty() => {
             Err(ApiError::BadData("no match[] parameter provided".to_owned()))
         }
-        other => other,
+        // Only here does Prometheus name the parameter.
+        Err(CatalogError::Selector(reason)) => Err(ApiError::parameter("match[]", reason)),
+        other => other.map_err(ApiError::from),
     };
     respond(&server, "series", request, |source, request| {
         Ok(Data::LabelSets(request.merged(|select| source.series(select))?))
@@ -27,7 +29,8 @@ pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) ->
 }
 
 pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Params) -> Response {
-    respond(&server, "labels", CatalogRequest::parse(&params), |source, request| {
+    let request = CatalogRequest::parse(&params).map_err(ApiError::from);
+    respond(&server, "labels", request, |source, request| {
         Ok(Data::Words(request.merged(|select| source.label_names(select))?))
     })
     .await
@@ -45,7 +48,8 @@ pub(crate) async fn label_values(
     if name.is_empty() {
         return ApiError::BadData(format!("invalid label name: {}", quoted(&name))).into_response();
     }
-    respond(&server, "label_values", CatalogRequest::parse(&params), move |source, request| {
+    let request = CatalogRequest::parse(&params).map_err(ApiError::from);
+    respond(&server, "label_values", request, move |source, request| {
         Ok(Data::Words(request.merged(|select| source.label_values(&name, select))?))
     })
     .await
@@ -60,8 +64,31 @@ struct CatalogRequest {
     limit: usize,
 }
 
+/// Why it is not known which series are asked about.
+enum CatalogError {
+    /// A `match[]` is wrong.
+    Selector(String),
+    /// Anything else is.
+    Parameter(ApiError),
+}
+
+impl From<ApiError> for CatalogError {
+    fn from(error: ApiError) -> Self {
+        Self::Parameter(error)
+    }
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Selector(reason) => Self::BadData(reason),
+            CatalogError::Parameter(error) => error,
+        }
+    }
+}
+
 impl CatalogRequest {
-    fn parse(params: &Params) -> Result<Self, ApiError> {
+    fn parse(params: &Params) -> Result<Self, CatalogError> {
         let limit = params.limit()?;
         let start = params.time_or("start", Timestamp::MIN)?;
         let end = params.time_or("end", Timestamp::MAX)?;
@@ -90,11 +117,12 @@ impl CatalogRequest {
     }
 }
 
-fn parse_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let matchers = vedette_promql::parse_selector(text)
-        .map_err(|error| ApiError::parameter("match[]", located(&error)))?;
+fn parse_selector(text: &str) -> Result<Vec<Matcher>, CatalogError> {
+    let matchers =
+        vedette_promql::parse_selector(text).map_err(|error| CatalogError::Selector(located(&error)))?;
     if matchers.iter().all(Matcher::matches_absent) {
-        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+        let reason = "match[] must contain at least one non-empty matcher";
+        return Err(CatalogError::Selector(reason.to_owned()));
     }
     Ok(matchers)
 }

@@ -269,9 +269,12 @@ async fn wrong_parameters() {
             r#"invalid parameter "match[]": 1:4: parse error: unexpected end of input inside braces"#,
         ),
         (
-            "labels?match[]={}",
+            "series?match[]={}",
             r#"invalid parameter "match[]": match[] must contain at least one non-empty matcher"#,
         ),
+        ("labels?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("labels?match[]=up{", "1:4: parse error: unexpected end of input inside braces"),
+        ("label/job/values?match[]=up{", "1:4: parse error: unexpected end of input inside braces"),
         (
             "labels?start=x",
             r#"invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp"#,
