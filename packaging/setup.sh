@@ -74,6 +74,6 @@ vedette_cargo() {
 }
 
 vedette_setup() {
-    vedette_packages build-essential clang libclang-dev pkg-config curl ca-certificates procps
+    vedette_packages build-essential clang libclang-dev pkg-config curl ca-certificates procps iproute2
     vedette_rust
 }

@@ -6,7 +6,6 @@ cd "$(dirname "$0")/.."
 . packaging/setup.sh
 
 vedette_setup
-vedette_packages iproute2 iptables unzip
 if [ -z "${VEDETTE_PEERS:-}" ]; then VEDETTE_PEERS=$(tests/peers.sh); fi
 export VEDETTE_PEERS
 vedette_say "building into $CARGO_TARGET_DIR (RocksDB alone takes some ten minutes on 2 cores, once)"

@@ -8,3 +8,4 @@ mod kills;
 mod peers;
 mod refusals;
 mod replicas;
+mod service;

@@ -35,6 +35,7 @@ pub struct Aggregator {
     storage: PathBuf,
     http_port: u16,
     quic_port: u16,
+    environment: Vec<(String, String)>,
     program: Option<Program>,
 }
 
@@ -55,8 +56,15 @@ impl Aggregator {
             storage: storage.to_path_buf(),
             http_port,
             quic_port,
+            environment: Vec::new(),
             program: None,
         })
+    }
+
+    /// Sets a variable of its environment.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     fn command(&self) -> Result<Command> {
@@ -70,7 +78,8 @@ impl Aggregator {
         let mut command = self.command()?;
         command
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.http_port))
-            .arg(format!("--quic.listen-address={}", self.quic_address()));
+            .arg(format!("--quic.listen-address={}", self.quic_address()))
+            .envs(self.environment.iter().cloned());
         self.program = Some(Program::start(&mut command, &self.dir.join("aggregator.log"))?);
         let api = self.api();
         eventually("the aggregator is ready", GENEROUS, || {
@@ -145,6 +154,7 @@ pub struct Agent {
     web_port: u16,
     arguments: Vec<String>,
     config: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     program: Option<Program>,
 }
 
@@ -158,6 +168,7 @@ impl Agent {
             web_port: free_port()?,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             config: None,
+            environment: Vec::new(),
             program: None,
         })
     }
@@ -174,6 +185,12 @@ impl Agent {
         std::fs::write(&path, yaml)?;
         self.config = Some(path);
         Ok(self)
+    }
+
+    /// Sets a variable of its environment.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     fn command(&self) -> Result<Command> {
@@ -194,7 +211,9 @@ impl Agent {
     /// Starts it, and waits until it is ready.
     pub fn run(&mut self) -> Result<()> {
         let mut command = self.command()?;
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", self.web_port));
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{}", self.web_port))
+            .envs(self.environment.iter().cloned());
         self.program = Some(Program::start(&mut command, &self.dir.join("agent.log"))?);
         let api = self.api();
         eventually("the agent is ready", GENEROUS, || {
