@@ -141,5 +141,6 @@ pub struct Resume {
     pub needs_key: bool,
 }
 
-/// Called once with what became of an append; never on the caller's thread.
+/// Called once with what became of an append, on the writer thread; when the storage is closed, at once. Not called
+/// when `submit` fails.
 pub type Done = Box<dyn FnOnce(AppendOutcome) + Send>;

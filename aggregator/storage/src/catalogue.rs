@@ -45,13 +45,16 @@ impl Catalogue {
         self.entry(log, &writer, interval_ms).record = record;
     }
 
-    /// Forgets logs that have brought nothing since the last freeze and nothing that retention has kept.
-    pub(crate) fn forget_before(&mut self, oldest: Timestamp) -> Vec<LogId> {
-        let past = |info: &LogInfo| {
+    /// Forgets logs that are not `active`, have brought nothing since the last freeze and nothing that retention has
+    /// kept.
+    pub(crate) fn forget_before(&mut self, oldest: Timestamp, active: impl Fn(LogId) -> bool) -> Vec<LogId> {
+        let past = |log: LogId, info: &LogInfo| {
             info.in_head.is_none()
                 && info.record.complete.last_through().is_some_and(|through| through < oldest)
+                && !active(log)
         };
-        let gone: Vec<LogId> = self.logs.iter().filter(|(_, info)| past(info)).map(|(log, _)| *log).collect();
+        let gone: Vec<LogId> =
+            self.logs.iter().filter(|(log, info)| past(**log, info)).map(|(log, _)| *log).collect();
         for log in &gone {
             if let Some(info) = self.logs.remove(log)
                 && let Some(logs) = self.writers.get_mut(&info.record.writer)

@@ -1,6 +1,6 @@
 //! Which parts to merge, and merging them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,9 +32,15 @@ pub(crate) enum MergeError {
 }
 
 /// What to merge next: as soon as a level of a day has enough parts, these; when a day is over and quiet, all of it.
-pub(crate) fn plan(config: &StorageConfig, parts: &[Arc<Part>], now: Timestamp) -> Option<Plan> {
+/// `unmergeable` days are left alone.
+pub(crate) fn plan(
+    config: &StorageConfig,
+    parts: &[Arc<Part>],
+    now: Timestamp,
+    unmergeable: &BTreeSet<Partition>,
+) -> Option<Plan> {
     let mut days: BTreeMap<Partition, Vec<&Arc<Part>>> = BTreeMap::new();
-    for part in parts {
+    for part in parts.iter().filter(|part| !unmergeable.contains(&part.record.id.partition)) {
         days.entry(part.record.id.partition).or_default().push(part);
     }
     for (day, parts) in days {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode,
     IngestExternalFileOptions, MultiThreaded, Options, SstFileWriter, WriteBatch, WriteOptions,
 };
 
@@ -36,6 +36,11 @@ pub(crate) fn open(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> 
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
+    // Only a record that was cut off at the end is passed over: it was never acknowledged. The default takes any bad
+    // record for the end, and would lose without a word all that was acknowledged behind it.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // A file of the log that is gone or too short, and is not the last, is noticed as well.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
     let existing = path.join("CURRENT").exists();
@@ -92,6 +97,8 @@ fn open_error(path: &Path, error: &rocksdb::Error) -> OpenError {
     let reason = error.to_string();
     match error.kind() {
         ErrorKind::Corruption => OpenError::Corrupt { path, what: reason },
+        // A file that the database needs is gone.
+        _ if reason.contains("Missing WAL") => OpenError::Corrupt { path, what: reason },
         _ if reason.contains("LOCK") || reason.contains("lock hold") => OpenError::Locked { path },
         _ => OpenError::Disk { path, reason },
     }
@@ -100,6 +107,14 @@ fn open_error(path: &Path, error: &rocksdb::Error) -> OpenError {
 /// Where files to be ingested are written.
 pub(crate) fn staging(path: &Path) -> PathBuf {
     path.join(STAGING)
+}
+
+/// Deletes what an attempt that failed has left in [`staging`]. What can not be deleted goes at the next start.
+pub(crate) fn clear_staging(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(staging(path)) else { return };
+    for entry in entries.flatten() {
+        std::fs::remove_file(entry.path()).ok();
+    }
 }
 
 /// The column family's name of a generation.

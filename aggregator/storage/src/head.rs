@@ -103,10 +103,6 @@ impl Head {
     pub(crate) fn families(&self) -> BTreeMap<String, BTreeSet<Metadata>> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner).by_name.clone()
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.samples.load(Ordering::Relaxed) == 0
-    }
 }
 
 /// A log's families with a hash of them all.

@@ -249,7 +249,7 @@ impl Ingest {
         info.record.interval_ms = staged.interval_ms;
         info.record.watermark = staged.seq;
         info.record.complete.add(staged.complete.0, staged.complete.1);
-        info.record.gaps.extend(staged.gap);
+        info.record.add_gap(staged.gap);
         info.in_head = Some((info.in_head.map_or(staged.first, |(first, _)| first), staged.seq));
         BatchSeq(staged.seq)
     }
@@ -280,7 +280,7 @@ impl Ingest {
             if state.frozen.is_some() {
                 return Ok(true);
             }
-            if state.active.is_empty() && state.catalogue.logs.values().all(|info| info.in_head.is_none()) {
+            if state.is_idle() {
                 return Ok(false);
             }
         }
@@ -288,51 +288,61 @@ impl Ingest {
         create_generation(db, old + 1)?;
         self.generations.insert(old + 1, 0);
         self.generation = old + 1;
+        self.forget_idle_logs();
         self.carry_segments(db)?;
+        self.publish_sizes();
         self.head += 1;
+        // Or a log that is never written to again would keep its last head's rows in memory.
+        self.logs.values_mut().for_each(|work| work.blocks.clear());
         let oldest = now.minus_millis(self.core.config.retention_ms).minus_millis(DAY_MS);
         let mut guard = self.core.lock();
         let state = &mut *guard;
+        // A log that the writer thread still knows was written to lately, whatever its times say.
+        let forgotten = state.catalogue.forget_before(oldest, |log| self.logs.contains_key(&log));
         let mut logs = Vec::new();
         for (log, info) in &mut state.catalogue.logs {
-            info.record.complete.forget_before(oldest);
             if let Some(batches) = info.in_head.take() {
+                info.record.complete.forget_before(oldest);
                 logs.push((*log, info.record.clone(), batches));
             }
         }
-        let frozen_now: std::collections::BTreeSet<LogId> = logs.iter().map(|(log, ..)| *log).collect();
-        let mut forgotten = state.catalogue.forget_before(oldest);
-        forgotten.retain(|log| !frozen_now.contains(log));
-        for log in &forgotten {
-            self.logs.remove(log);
-        }
+        state.frozen_version = state.version;
         let head = std::mem::take(&mut state.active);
         state.frozen = Some(Arc::new(Frozen { head, logs, forgotten, generation: old }));
         Ok(true)
     }
 
-    /// When there are too many generations, takes the open segments of the oldest along into the new one. Logs that
-    /// had no frame for all that time are not worth it: they have to send their key batch again.
+    /// The last generation that is dropped when there are too many.
+    fn last_old(&self) -> Option<u64> {
+        self.generation.checked_sub(self.core.config.generations_max as u64)
+    }
+
+    /// Lets go of logs that had no frame for as many generations as there may be: most are of processes that have
+    /// ended. One that does go on has to send its key batch again.
+    fn forget_idle_logs(&mut self) {
+        let Some(last_old) = self.last_old() else { return };
+        let core = &self.core;
+        self.logs.retain(|log, work| {
+            let idle = work.last_generation <= last_old;
+            if idle && let Some(info) = core.lock().catalogue.logs.get_mut(log) {
+                info.needs_key = true;
+            }
+            !idle
+        });
+    }
+
+    /// When there are too many generations, takes the open segments of the oldest along into the new one.
     fn carry_segments(&mut self, db: &Db) -> Result<(), rocksdb::Error> {
-        let Some(last_old) = self.generation.checked_sub(self.core.config.generations_max as u64) else {
-            return Ok(());
-        };
+        let Some(last_old) = self.last_old() else { return Ok(()) };
         let generation = self.generation;
         let mut carried = Vec::new();
-        let mut forgotten = Vec::new();
         for (log, work) in &mut self.logs {
             let Some(segment) = work.segment.filter(|segment| segment.generation <= last_old) else {
                 continue;
             };
-            if work.last_generation <= last_old {
-                work.forget_segment();
-                forgotten.push(*log);
-            } else {
-                carried.push((*log, segment.generation, segment.key_seq..=work.watermark));
-                work.segment = Some(OpenSegment { generation, ..segment });
-            }
+            carried.push((*log, segment.generation, segment.key_seq..=work.watermark));
+            work.segment = Some(OpenSegment { generation, ..segment });
         }
-        forgotten.iter().for_each(|log| self.publish_needs_key(*log, true));
         for (log, from, batches) in carried {
             self.carry(db, log, from, batches)?;
         }
@@ -390,6 +400,10 @@ impl Ingest {
     pub(crate) fn publish_sizes(&self) {
         self.core.counters.log_bytes.store(self.generations.values().sum(), Relaxed);
         self.core.counters.log_generations.store(self.generations.len() as u64, Relaxed);
+        let mut state = self.core.lock();
+        if !state.generations.iter().eq(self.generations.keys()) {
+            state.generations = Arc::new(self.generations.keys().copied().collect());
+        }
     }
 
     /// Reads all generations again: what is not in parts is applied, the rest opens segments.
@@ -460,6 +474,11 @@ pub(crate) enum ReplayError {
     Corrupt(String),
 }
 
+/// What lies outside of what can be stored is cut off: no sample can be there.
+fn storable_time(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_millis().clamp(TIME_MIN_MS, TIME_END_MS))
+}
+
 impl LogWork {
     /// Lets the decoder see a batch that is here already; whether it could read it.
     fn decode_only(&mut self, frame: &[u8], place: &Place, generation: u64) -> bool {
@@ -506,7 +525,7 @@ impl LogWork {
             complete: match gap {
                 // A gap says nothing of time.
                 Some(_) => (Timestamp::MIN, Timestamp::MIN),
-                None => (batch.complete_from, batch.complete_through),
+                None => (storable_time(batch.complete_from), storable_time(batch.complete_through)),
             },
             gap,
         };

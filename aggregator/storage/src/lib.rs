@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `queue`, `writer` | frames from any thread to the one that writes them, many with one sync |
 //! | `ingest` | a frame decoded, written to the log, applied to the head; the log read again at the start |
+//! | `frames` | frames read from the log for other replicas |
 //! | `head` | samples that are in no part yet, row by row |
 //! | `freeze`, `part_writer` | the head turned into columns, one part a day, all ingested in one call |
 //! | `compact`, `maintain` | parts merged, days past retention deleted, a failed disk waited for |
@@ -30,6 +31,7 @@ mod compact;
 mod config;
 mod db;
 mod error;
+mod frames;
 mod freeze;
 mod head;
 mod ingest;

@@ -1,5 +1,6 @@
 //! What happens beside reading and writing: freezing, merging, deleting, recovering. Run by one driver thread.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
@@ -7,11 +8,11 @@ use std::sync::{Arc, PoisonError};
 
 use vedette_model::Timestamp;
 
-use crate::compact::{plan, write_merged};
+use crate::compact::{MergeError, plan, write_merged};
 use crate::db::{self, Db, PARTS, Records};
 use crate::freeze::write_parts;
-use crate::keys::{self, PartId};
-use crate::part::Part;
+use crate::keys::{self, PartId, Partition};
+use crate::part::{Part, ReadError};
 use crate::queue::{Command, Queue};
 use crate::record::PartRecord;
 use crate::shared::{Core, Frozen};
@@ -33,6 +34,8 @@ pub(crate) struct Maintenance {
     /// When the head was first seen with something in it.
     head_since: Option<Timestamp>,
     retry_at: Option<Timestamp>,
+    /// Days with a part that can not be read. They are left as they are, so that others go on being merged.
+    unmergeable: BTreeSet<Partition>,
 }
 
 /// Why maintenance could not go on.
@@ -43,7 +46,7 @@ enum MaintainError {
     #[error(transparent)]
     Write(#[from] crate::part_writer::WriteError),
     #[error(transparent)]
-    Merge(#[from] crate::compact::MergeError),
+    Merge(#[from] MergeError),
 }
 
 impl Maintenance {
@@ -62,6 +65,8 @@ impl Maintenance {
             core.counters.disk_faults.fetch_add(1, Relaxed);
             tracing::error!(%error, "storage maintenance failed and is tried again");
             self.retry_at = Some(now.plus_millis(RETRY_MS));
+            // Or every attempt leaves its files on a disk that may be full.
+            db::clear_staging(&core.config.path);
         }
     }
 
@@ -81,9 +86,18 @@ impl Maintenance {
         retain(core, db, now)?;
         for _ in 0..MERGES_MAX {
             let parts = Arc::clone(&core.lock().parts);
-            let Some(plan) = plan(&core.config, &parts, now) else { break };
+            let Some(plan) = plan(&core.config, &parts, now, &self.unmergeable) else { break };
             drop(parts);
-            self.merge(core, db, plan, now)?;
+            let day = plan.parts.first().map(|part| part.record.id.partition);
+            match self.merge(core, db, plan, now) {
+                Err(MaintainError::Merge(MergeError::Read(error @ ReadError::Bytes { .. }))) => {
+                    core.counters.corrupt.fetch_add(1, Relaxed);
+                    tracing::error!(%error, "a part is damaged; its day is not merged any more: restore a backup, or live without that part's samples");
+                    self.unmergeable.extend(day);
+                    db::clear_staging(&core.config.path);
+                }
+                merged => merged?,
+            }
         }
         Ok(())
     }
@@ -101,7 +115,7 @@ impl Maintenance {
         if state.frozen.is_some() {
             return true;
         }
-        if state.active.is_empty() {
+        if state.is_idle() {
             self.head_since = None;
             return false;
         }

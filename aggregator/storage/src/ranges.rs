@@ -47,9 +47,10 @@ impl RangeSet {
         self.0.last().map(|range| range.through)
     }
 
-    /// Forgets what lies wholly before `oldest`.
+    /// Forgets what lies wholly before `oldest`, but for the last: it says when the log itself is past.
     pub(crate) fn forget_before(&mut self, oldest: Timestamp) {
-        self.0.retain(|range| range.through >= oldest);
+        let past = self.0.partition_point(|range| range.through < oldest);
+        self.0.drain(..past.min(self.0.len().saturating_sub(1)));
     }
 
     fn trim(&mut self) {

@@ -23,7 +23,22 @@ pub(crate) struct LogRecord {
     pub(crate) gaps: Vec<Gap>,
 }
 
+/// More holes than this in one log are the work of a broken spool: the oldest are forgotten.
+const GAPS_MAX: usize = 4096;
+
 impl LogRecord {
+    /// Records a hole behind all that is there. One that goes on from the last for the same reason makes it longer.
+    pub(crate) fn add_gap(&mut self, gap: Option<Gap>) {
+        let Some(gap) = gap else { return };
+        match self.gaps.last_mut() {
+            Some(last) if last.to.next() == gap.from && last.reason == gap.reason => last.to = gap.to,
+            _ => self.gaps.push(gap),
+        }
+        if self.gaps.len() > GAPS_MAX {
+            self.gaps.remove(0);
+        }
+    }
+
     const WHAT: &'static str = "a log's record";
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -30,7 +30,11 @@ pub(crate) struct State {
     pub(crate) parts: Arc<Vec<Arc<Part>>>,
     /// Counts applied batches over all logs.
     pub(crate) version: u64,
+    /// The version at the last freeze.
+    pub(crate) frozen_version: u64,
     pub(crate) catalogue: Catalogue,
+    /// Generations of the log, oldest first.
+    pub(crate) generations: Arc<Vec<u64>>,
     /// Why nothing can be written.
     pub(crate) fault: Option<String>,
 }
@@ -43,6 +47,13 @@ pub(crate) struct Frozen {
     pub(crate) forgotten: Vec<LogId>,
     /// The last generation whose frames are in this head.
     pub(crate) generation: u64,
+}
+
+impl State {
+    /// Whether nothing has come since the last freeze. Batches without samples count: they are in the log.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.version == self.frozen_version
+    }
 }
 
 impl Core {

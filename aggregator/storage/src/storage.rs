@@ -3,9 +3,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use vedette_model::Timestamp;
-use vedette_wire::LogId;
+use vedette_wire::{BatchSeq, LogId};
 
 use crate::absence::Absences;
+use crate::frames::read_frames;
 use crate::maintain::Maintenance;
 use crate::open::{Opened, open};
 use crate::queue::Queue;
@@ -72,6 +73,24 @@ impl Storage {
     /// Where a log goes on.
     pub fn resume(&self, log: LogId) -> Resume {
         self.inner.core.lock().catalogue.resume(log)
+    }
+
+    /// Frames of a log as they came, from batch `from` to batch `to`, in order, as many as fit `bytes_max` but at least
+    /// one. Empty when batch `from` is not in the log: never here, a hole here as well, or in parts for so long that
+    /// its generation is gone. Reads the disk.
+    pub fn frames(
+        &self,
+        log: LogId,
+        from: BatchSeq,
+        to: BatchSeq,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<u8>>, StorageFault> {
+        let (db, generations) = {
+            let state = self.inner.core.lock();
+            (state.db.clone().ok_or(StorageFault::Closed)?, Arc::clone(&state.generations))
+        };
+        read_frames(&db, &generations, log, (from, to), bytes_max)
+            .map_err(|error| StorageFault::Disk(error.to_string()))
     }
 
     /// What is there now, unchanged as long as the view lives. Take one per query.
