@@ -12,7 +12,8 @@ pub struct SpoolConfig {
     pub sync: SyncPolicy,
     /// Beyond this many bytes on disk the oldest segments are dropped.
     pub bytes_max: u64,
-    /// Segments last written longer ago than this are dropped.
+    /// Segments last written longer ago than this are dropped. Time counts while the process runs, on its monotonic
+    /// clock: neither a clock that is set nor a machine that was off makes data overdue.
     pub age_max: Duration,
     /// How many bytes of batches are held in memory while the disk takes none.
     pub memory_bytes_max: usize,

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vedette_wire::{BatchSeq, FRAME_BYTES_MAX, FrameHeader, FrameKind, GapReason, LogId};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use vedette_wire::{BatchSeq, FRAME_BYTES_MAX, FrameHeader, FrameKind, GapReason, LogId, check_frame};
 
 use crate::record::{RECORD_OVERHEAD, RecordError, RecordReader, RecordWriter};
 
@@ -171,17 +170,7 @@ fn is_key(bytes: &[u8]) -> bool {
 fn intact(bytes: &[u8]) -> Option<FrameHeader> {
     let header = FrameHeader::parse(bytes).ok().flatten()?;
     let frame = bytes.get(..header.frame_len)?;
-    has_right_checksum(frame).then_some(header)
-}
-
-/// The check of a frame's checksum that `common/wire/FORMAT.md` describes: version and kind, the checksum, the
-/// rest. Decoding does the same and needs the segment's state, which the spool has not.
-fn has_right_checksum(frame: &[u8]) -> bool {
-    let Some((head, rest)) = frame.split_first_chunk::<2>() else { return false };
-    let Some((checksum, rest)) = rest.split_first_chunk::<8>() else { return false };
-    let mut hasher = Xxh3::with_seed(xxh3_64(head));
-    hasher.update(rest);
-    hasher.digest() == u64::from_le_bytes(*checksum)
+    check_frame(frame).ok()
 }
 
 /// The greatest number of an intact frame that begins anywhere behind `from` and continues the segment.

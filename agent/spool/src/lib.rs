@@ -16,6 +16,7 @@
 
 #![warn(missing_docs)]
 
+mod age;
 mod config;
 mod files;
 mod layout;

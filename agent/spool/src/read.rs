@@ -6,6 +6,7 @@ use tracing::warn;
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, GapReason, LogId, encode_gap};
 
+use crate::age::Written;
 use crate::layout::{FileKind, Gap, SEGMENT_BYTES_MAX, ScanEnd, file_path, scan_segment, whole_frame};
 use crate::memory::Held;
 use crate::shelf::{Segment, SegmentKind};
@@ -214,7 +215,7 @@ impl Spool {
         } else {
             self.cut(log, &segment, good_len);
         }
-        self.shelf.replace(log, Segment::gap(gap, bytes, now.wall), good_len);
+        self.shelf.replace(log, Segment::gap(gap, bytes, Written::at(now)), good_len);
         vec![gap_frame(from.max(broken), segment.last, reason)]
     }
 

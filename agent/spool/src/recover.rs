@@ -1,14 +1,17 @@
 //! Opening a folder as some other process, or a loss of power, left it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
+use vedette_model::Timestamp;
 use vedette_wire::control::Members;
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, GapReason, LogId};
 
+use crate::age::{Written, written_before};
 use crate::config::SpoolConfig;
 use crate::files::{FileEntry, Files};
 use crate::layout::{
@@ -64,15 +67,20 @@ impl Spool {
         for (log, _) in logs.drain(..surplus) {
             self.discard_log(log)?;
         }
+        let mut found = Vec::new();
         for (log, _) in logs {
-            if let Err(error) = self.recover_log(log, now) {
-                self.counters.io_errors += 1;
-                error!(%log, %error, "an old log can not be read and is left alone");
-                self.shelf.remove_log(log);
+            match self.recover_log(log, now) {
+                Ok(pieces) => found.extend(pieces.into_iter().map(|piece| (log, piece))),
+                Err(error) => {
+                    self.counters.io_errors += 1;
+                    error!(%log, %error, "an old log can not be read and is left alone");
+                    self.shelf.remove_log(log);
+                }
             }
         }
+        self.recover_ages(&found, now);
         self.recover_state(now);
-        let statistics = self.statistics();
+        let statistics = self.statistics(now);
         if statistics.logs > 0 {
             info!(
                 path = %root.display(), logs = statistics.logs, segments = statistics.segments,
@@ -80,6 +88,16 @@ impl Spool {
             );
         }
         Ok(())
+    }
+
+    fn recover_ages(&mut self, found: &[(LogId, Piece)], now: Now) {
+        let modified: BTreeSet<Timestamp> = found.iter().map(|(_, piece)| piece.entry.modified).collect();
+        let written = written_before(&modified, now);
+        for (log, piece) in found {
+            if let Some(written) = written.get(&piece.entry.modified) {
+                self.shelf.set_written(*log, piece.first, *written);
+            }
+        }
     }
 
     fn discard_log(&mut self, log: LogId) -> io::Result<()> {
@@ -94,7 +112,7 @@ impl Spool {
         self.files.remove_folder(&folder)
     }
 
-    fn recover_log(&mut self, log: LogId, now: Now) -> io::Result<()> {
+    fn recover_log(&mut self, log: LogId, now: Now) -> io::Result<Vec<Piece>> {
         let folder = log_path(&self.config.path, log);
         let mut pieces = Vec::new();
         for entry in self.files.list(&folder)? {
@@ -112,7 +130,7 @@ impl Spool {
         if self.shelf.range(log).is_none() {
             self.remove_folder(log);
         }
-        Ok(())
+        Ok(pieces)
     }
 
     fn recover_piece(
@@ -123,7 +141,8 @@ impl Spool {
         now: Now,
     ) -> io::Result<()> {
         let path = file_path(&self.config.path, log, piece.kind, piece.first);
-        let written = piece.entry.modified;
+        // Until all files are known; their ages come from all of them.
+        let written = Written::at(now);
         if self.shelf.range(log).is_some_and(|(_, last)| piece.first <= last) {
             // A gap took its place, and the process ended before this was removed.
             return self.files.remove(&path);
@@ -171,7 +190,7 @@ impl Spool {
                 self.files.open(&path)?.truncate(scan.good_len as u64)?;
             }
             let last = BatchSeq(piece.first.0 + scan.frames.len() as u64 - 1);
-            let (bytes, written) = (scan.good_len as u64, piece.entry.modified);
+            let (bytes, written) = (scan.good_len as u64, Written::at(now));
             let kind = SegmentKind::Frames;
             self.shelf.push(log, Segment { first: piece.first, last, bytes, written, kind });
         }
@@ -198,7 +217,7 @@ impl Spool {
         warn!(%log, first = %gap.first, batches, reason = %gap.reason, "batches of the spool are lost");
         self.counters.dropped(gap.reason, batches);
         let bytes = self.store_gap(log, gap);
-        self.shelf.push(log, Segment::gap(gap, bytes, now.wall));
+        self.shelf.push(log, Segment::gap(gap, bytes, Written::at(now)));
     }
 
     fn recover_state(&mut self, now: Now) {

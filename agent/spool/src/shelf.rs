@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use vedette_model::Timestamp;
 use vedette_wire::control::Members;
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, GapReason, LogId, ReplicaId};
 
+use crate::age::Written;
 use crate::layout::Gap;
 use crate::state::Cursor;
 
@@ -17,7 +17,7 @@ pub(crate) struct Segment {
     pub(crate) first: BatchSeq,
     pub(crate) last: BatchSeq,
     pub(crate) bytes: u64,
-    pub(crate) written: Timestamp,
+    pub(crate) written: Written,
     pub(crate) kind: SegmentKind,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum SegmentKind {
 }
 
 impl Segment {
-    pub(crate) fn gap(gap: Gap, bytes: u64, written: Timestamp) -> Self {
+    pub(crate) fn gap(gap: Gap, bytes: u64, written: Written) -> Self {
         Self { first: gap.first, last: gap.last, bytes, written, kind: SegmentKind::Gap(gap.reason) }
     }
 
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// When the oldest segment was last written.
-    pub(crate) fn oldest_written(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest_written(&self) -> Option<Written> {
         self.logs.values().filter_map(|segments| segments.front()).map(|segment| segment.written).min()
     }
 
@@ -114,8 +114,16 @@ impl Shelf {
         segments.push_back(segment);
     }
 
+    /// The segment that begins with `first` was written then.
+    pub(crate) fn set_written(&mut self, log: LogId, first: BatchSeq, written: Written) {
+        let Some(segments) = self.logs.get_mut(&log) else { return };
+        if let Ok(index) = segments.binary_search_by_key(&first, |segment| segment.first) {
+            segments[index].written = written;
+        }
+    }
+
     /// One more frame in the last segment of a log.
-    pub(crate) fn grow(&mut self, log: LogId, bytes: u64, at: Timestamp) {
+    pub(crate) fn grow(&mut self, log: LogId, bytes: u64, at: Written) {
         if let Some(segment) = self.logs.get_mut(&log).and_then(VecDeque::back_mut) {
             segment.last = BatchSeq(segment.last.0 + 1);
             segment.bytes += bytes;
@@ -179,9 +187,7 @@ impl Shelf {
     /// The oldest segment, when a limit says that something must go. The end of the live log never goes.
     pub(crate) fn overdue(&self, now: Now, bytes_max: u64, age_max: Duration) -> Option<(LogId, Segment)> {
         let oldest = self.oldest()?;
-        let age_ms = now.wall.millis_since(oldest.1.written);
-        let is_due =
-            self.bytes > bytes_max || u128::try_from(age_ms).is_ok_and(|age| age > age_max.as_millis());
+        let is_due = self.bytes > bytes_max || oldest.1.written.age(now) > age_max;
         is_due.then_some(oldest)
     }
 
@@ -295,6 +301,8 @@ mod tests {
     use uuid::Uuid;
     use vedette_wire::control::Member;
 
+    use vedette_model::Timestamp;
+
     use super::*;
 
     const LOG: LogId = LogId(7);
@@ -321,7 +329,7 @@ mod tests {
             first: BatchSeq(first),
             last: BatchSeq(last),
             bytes: 100,
-            written: at(written).wall,
+            written: Written::at(at(written)),
             kind: SegmentKind::Frames,
         }
     }
@@ -431,7 +439,7 @@ mod tests {
         for expected in [Some((LOG, 11)), Some((LogId(1), 1)), None] {
             let (log, segment) = shelf.oldest().expect("something to drop");
             let gap = shelf.gap_for(log, segment.first, GapReason::SpoolLimit).expect("known");
-            shelf.replace(log, Segment::gap(gap, 10, at(100).wall), 0);
+            shelf.replace(log, Segment::gap(gap, 10, Written::at(at(100))), 0);
             assert_eq!(due(&shelf, 0, 1000), expected);
         }
         let all: Vec<_> = shelf.logs[&LOG].iter().map(|s| (s.first.0, s.last.0, s.is_frames())).collect();
@@ -443,7 +451,7 @@ mod tests {
     fn a_gap_may_begin_inside_a_segment() {
         let mut shelf = shelf();
         let gap = Gap { first: BatchSeq(14), last: BatchSeq(20), reason: GapReason::SpoolCorrupt };
-        shelf.replace(LOG, Segment::gap(gap, 10, at(1).wall), 40);
+        shelf.replace(LOG, Segment::gap(gap, 10, Written::at(at(1))), 40);
         let all: Vec<_> = shelf.logs[&LOG].iter().map(|s| (s.first.0, s.last.0, s.is_frames())).collect();
         assert_eq!(all, [(1, 10, true), (11, 13, true), (14, 20, false), (21, 30, true)]);
         assert_eq!(shelf.bytes(), 250);

@@ -11,6 +11,7 @@ use vedette_wire::control::Members;
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, GapReason, LogId, ReplicaId};
 
+use crate::age::Written;
 use crate::config::{SpoolConfig, SyncPolicy};
 use crate::files::{Files, SpoolFile};
 use crate::layout::{FileKind, Gap, file_path, gap_file, log_path, segment_header};
@@ -275,7 +276,8 @@ impl Spool {
             return Err(error);
         }
         let bytes = bytes.len() as u64;
-        let segment = Segment { first: seq, last: seq, bytes, written: now.wall, kind: SegmentKind::Frames };
+        let segment =
+            Segment { first: seq, last: seq, bytes, written: Written::at(now), kind: SegmentKind::Frames };
         self.shelf.push(log, segment);
         self.unsynced.folders.insert(folder);
         self.writer = Some(Writer {
@@ -310,7 +312,7 @@ impl Spool {
         }
         writer.offsets.push(writer.length as u32);
         writer.length += frame.len() as u64;
-        self.shelf.grow(log, frame.len() as u64, now.wall);
+        self.shelf.grow(log, frame.len() as u64, Written::at(now));
         Ok(())
     }
 
@@ -348,11 +350,11 @@ impl Spool {
         {
             gap.first = before.first;
             let bytes = self.store_gap(log, gap);
-            self.shelf.replace(log, Segment::gap(gap, bytes, now.wall), 0);
+            self.shelf.replace(log, Segment::gap(gap, bytes, Written::at(now)), 0);
             return;
         }
         let bytes = self.store_gap(log, gap);
-        self.shelf.push(log, Segment::gap(gap, bytes, now.wall));
+        self.shelf.push(log, Segment::gap(gap, bytes, Written::at(now)));
     }
 
     /// Makes a gap durable; its bytes. Where that fails it is known until the process ends, and afterwards the
@@ -674,12 +676,12 @@ impl Spool {
     }
 
     /// For metrics.
-    pub fn statistics(&self) -> SpoolStatistics {
+    pub fn statistics(&self, now: Now) -> SpoolStatistics {
         SpoolStatistics {
             bytes: self.shelf.bytes(),
             segments: self.shelf.logs().map(|(_, segments)| segments.len() as u64).sum(),
             logs: self.shelf.log_count() as u64,
-            oldest_written: self.shelf.oldest_written(),
+            oldest_age: self.shelf.oldest_written().map(|written| written.age(now)),
             memory_batches: self.memory.batches() as u64,
             memory_bytes: self.memory.bytes() as u64,
             is_disk_good: self.disk == Disk::Good,

@@ -1,4 +1,5 @@
-use vedette_model::Timestamp;
+use std::time::Duration;
+
 use vedette_wire::GapReason;
 
 /// Numbers for metrics.
@@ -10,8 +11,8 @@ pub struct SpoolStatistics {
     pub segments: u64,
     /// How many logs, the live one included.
     pub logs: u64,
-    /// When the oldest segment was last written.
-    pub oldest_written: Option<Timestamp>,
+    /// How long ago the oldest segment was last written, not counting time when no agent ran.
+    pub oldest_age: Option<Duration>,
     /// Batches that are in memory as the disk takes none.
     pub memory_batches: u64,
     /// Their bytes.

@@ -228,13 +228,35 @@ fn cursors_and_members_outlive_a_restart() {
 }
 
 #[test]
+fn age_is_time_that_passed_whatever_the_wall_clock_says() {
+    let hour = Duration::from_secs(3600);
+    let mut world = World::new(4, SpoolConfig { age_max: hour, ..config(SyncPolicy::Never) });
+    for _ in 0..30 {
+        world.append();
+    }
+    let dropped = |world: &World| {
+        let statistics = world.spool.statistics(world.now());
+        statistics.counters.dropped_by_reason().map(|(_, batches)| batches).sum::<u64>()
+    };
+    let far_ahead = |world: &World| Now { wall: Timestamp::from_millis(i64::MAX / 2), ..world.now() };
+    world.spool.maintain(far_ahead(&world));
+    assert_eq!(dropped(&world), 0);
+    world.restart();
+    world.spool.maintain(far_ahead(&world));
+    assert_eq!(dropped(&world), 0);
+    world.seconds += 2 * 3600;
+    world.spool.maintain(world.now());
+    assert!(dropped(&world) >= 24);
+}
+
+#[test]
 fn a_limit_drops_the_oldest_into_one_gap() {
     let mut world = World::new(4, SpoolConfig { bytes_max: 10_000, ..config(SyncPolicy::Never) });
     for _ in 0..300 {
         world.append();
         world.spool.maintain(world.now());
     }
-    assert!(world.spool.statistics().bytes <= 10_000 + 64);
+    assert!(world.spool.statistics(world.now()).bytes <= 10_000 + 64);
     let old = world.log;
     world.restart();
     world.ship_all(1);
@@ -251,14 +273,14 @@ fn a_full_disk_is_outlived_in_memory() {
     let kept: Vec<Appended> = (0..60).map(|_| world.append()).collect();
     assert_eq!(kept[59], Appended::Memory);
     world.spool.maintain(world.now());
-    assert!(!world.spool.statistics().is_disk_good);
+    assert!(!world.spool.statistics(world.now()).is_disk_good);
     // Also what is only in memory can be shipped.
     world.ship_all(1);
     assert_eq!((world.gaps.len(), world.received[&(1, world.log)]), (0, 81));
     world.disk.set_capacity(u64::MAX);
     world.seconds += 10;
     world.spool.maintain(world.now());
-    let statistics = world.spool.statistics();
+    let statistics = world.spool.statistics(world.now());
     assert!(statistics.is_disk_good && statistics.memory_batches == 0);
     assert_eq!(world.append(), Appended::Disk);
     world.restart();
@@ -272,7 +294,7 @@ fn memory_is_bounded_and_what_it_drops_is_a_gap() {
     world.append_many(20);
     world.disk.set_capacity(0);
     world.append_many(200);
-    assert!(world.spool.statistics().memory_bytes <= 5000);
+    assert!(world.spool.statistics(world.now()).memory_bytes <= 5000);
     world.disk.set_capacity(u64::MAX);
     world.seconds += 10;
     world.spool.maintain(world.now());
@@ -402,7 +424,7 @@ proptest! {
         for _ in 0..150 {
             match world.random.below(30) {
                 0 => world.restart(),
-                1 if world.spool.statistics().memory_batches == 0 => {
+                1 if world.spool.statistics(world.now()).memory_batches == 0 => {
                     let mut random = Random(world.random.next());
                     world.disk.lose_power(&mut random);
                     lost_power = true;

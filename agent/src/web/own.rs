@@ -3,7 +3,7 @@
 use std::fs;
 
 use vedette_collector::Gathered;
-use vedette_model::{MetricKind, Timestamp};
+use vedette_model::MetricKind;
 use vedette_spool::SpoolStatistics;
 
 use crate::shared::{Numbers, ReplicaNumbers, Shared};
@@ -12,11 +12,10 @@ use MetricKind::{Counter, Gauge};
 
 /// Writes them all.
 pub(super) fn gather(shared: &Shared, out: &mut Gathered) {
-    let now = shared.now().wall;
     let numbers = shared.numbers().clone();
-    let statistics = shared.spool().statistics();
+    let statistics = shared.spool().statistics(shared.now());
     about_collection(&numbers, out);
-    about_spool(&statistics, now, out);
+    about_spool(&statistics, out);
     about_replicas(shared, &numbers, out);
     about_identity(shared, &numbers, out);
     about_config(&numbers, out);
@@ -70,13 +69,13 @@ fn about_collection(numbers: &Numbers, out: &mut Gathered) {
     one(out, "vedette_agent_targets", Gauge, "Configured targets.", numbers.targets as f64);
 }
 
-fn about_spool(spool: &SpoolStatistics, now: Timestamp, out: &mut Gathered) {
-    let age = spool.oldest_written.map_or(0, |oldest| now.millis_since(oldest).max(0));
+fn about_spool(spool: &SpoolStatistics, out: &mut Gathered) {
+    let age = spool.oldest_age.unwrap_or_default().as_secs_f64();
     let gauges = [
         ("vedette_agent_spool_bytes", "Bytes of batches on disk.", spool.bytes as f64),
         ("vedette_agent_spool_segments", "Files of batches on disk.", spool.segments as f64),
         ("vedette_agent_spool_logs", "Logs, the live one included.", spool.logs as f64),
-        ("vedette_agent_spool_oldest_age_seconds", "Age of the oldest segment.", age as f64 / 1000.0),
+        ("vedette_agent_spool_oldest_age_seconds", "Age of the oldest segment.", age),
         (
             "vedette_agent_spool_memory_batches",
             "Batches in memory as the disk takes none.",

@@ -87,6 +87,11 @@ impl FrameHeader {
     }
 }
 
+/// Checks that `bytes` are exactly one frame, as it was written: its checksum is right. What is in it is not decoded.
+pub fn check_frame(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
+    read_frame(bytes).map(|(header, _)| header)
+}
+
 /// A gap's frame: the writer no longer has the batches `from..=to`.
 pub fn encode_gap(from: BatchSeq, to: BatchSeq, reason: GapReason) -> Vec<u8> {
     let to = to.max(from);

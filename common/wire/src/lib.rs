@@ -17,7 +17,9 @@ pub mod session;
 mod table;
 mod varint;
 
-pub use frame::{FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, encode_gap, seal_frame};
+pub use frame::{
+    FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, check_frame, encode_gap, seal_frame,
+};
 pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, LogId, ReplicaId};
 pub use row::RowValues;
 pub use segment::{
