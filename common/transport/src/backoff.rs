@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 const CEILING_MIN: Duration = Duration::from_millis(200);
-const CEILING_MAX: Duration = Duration::from_secs(30);
+const CEILING_MAX: Duration = Duration::from_secs(5);
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// Exponential waiting with full jitter: a uniformly random part of a ceiling that doubles from 200 ms to 30 s.
+/// Exponential waiting with full jitter: a uniformly random part of a ceiling that doubles from 200 ms to 5 s.
 ///
-/// Full jitter spreads the agents of a fleet evenly when an aggregator comes back. A connection that lasted
+/// So live data flows within seconds after an aggregator comes back, and tens of thousands of agents make a few
+/// thousand attempts a second at most. Full jitter spreads them evenly. A connection that lasted
 /// a minute starts over; one that breaks at once does not.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -51,11 +52,11 @@ mod tests {
         let mut backoff = Backoff::default();
         let delays: Vec<u128> =
             (0..10).map(|_| backoff.next_delay(Duration::ZERO, 1.0).as_millis()).collect();
-        assert_eq!(delays, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        assert_eq!(backoff.next_delay(Duration::ZERO, 0.5), Duration::from_secs(15));
+        assert_eq!(delays, [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000]);
+        assert_eq!(backoff.next_delay(Duration::ZERO, 0.5), Duration::from_millis(2500));
 
         backoff.on_connected(Duration::from_secs(100));
-        assert_eq!(backoff.next_delay(Duration::from_secs(159), 1.0), Duration::from_secs(30));
+        assert_eq!(backoff.next_delay(Duration::from_secs(159), 1.0), Duration::from_secs(5));
         backoff.on_connected(Duration::from_secs(200));
         assert_eq!(backoff.next_delay(Duration::from_secs(260), 1.0), Duration::from_millis(200));
     }
