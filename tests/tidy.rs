@@ -21,23 +21,24 @@ const TOP_LEVEL: [&str; 10] = [
 ];
 
 /// Which of our crates each of our crates may name. Arrows point down only.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("vedette-model", &[]),
     ("vedette-chunk", &["model"]),
+    ("vedette-daemon", &["model"]),
     ("vedette-exposition", &["model"]),
     ("vedette-wire", &["model"]),
     ("vedette-transport", &["model", "wire"]),
     ("vedette-collector", &["model"]),
     ("vedette-scrape", &["exposition", "model", "wire"]),
     ("vedette-spool", &["model", "wire"]),
-    ("vedette-agent", &["collector", "exposition", "model", "scrape", "spool", "transport", "wire"]),
+    ("vedette-agent", &["collector", "daemon", "exposition", "model", "scrape", "spool", "transport", "wire"]),
     ("vedette-storage", &["chunk", "model", "wire"]),
     ("vedette-promql", &["model"]),
     ("vedette-ingest", &["model", "storage", "transport", "wire"]),
     ("vedette-api", &["exposition", "model", "promql"]),
     (
         "vedette-aggregator",
-        &["api", "exposition", "ingest", "model", "promql", "storage", "transport", "wire"],
+        &["api", "daemon", "exposition", "ingest", "model", "promql", "storage", "transport", "wire"],
     ),
     ("vedette-tests", &["exposition", "model", "transport", "wire"]),
 ];

@@ -1,7 +1,8 @@
-//! The agent's clocks: the only place that reads them.
+//! The agent's clocks: the only place that asks for them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use vedette_daemon::clock::now as wall;
 use vedette_model::Timestamp;
 use vedette_wire::session::Now;
 
@@ -36,14 +37,4 @@ impl Clock {
     pub(crate) fn instant(&self, monotonic: Duration) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.start + monotonic)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "driver: the agent's clock")]
-fn wall() -> Timestamp {
-    let now = SystemTime::now();
-    let millis = match now.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
-    };
-    Timestamp::from_millis(millis)
 }

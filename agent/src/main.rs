@@ -5,8 +5,7 @@ mod clock;
 mod collect;
 mod config;
 mod identity;
-mod logging;
-mod notify;
+mod own;
 mod run;
 mod shared;
 mod ship;
@@ -15,6 +14,8 @@ mod web;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use vedette_daemon::config::ConfigError;
+use vedette_daemon::logging;
 
 use cli::{Cli, Command, Flags};
 use config::Config;
@@ -78,6 +79,6 @@ fn host_name() -> String {
 }
 
 /// Reads the configuration again, as it was read at the start.
-fn reload(flags: &Flags) -> Result<Config, config::ConfigError> {
+fn reload(flags: &Flags) -> Result<Config, ConfigError> {
     Config::load(flags, &host_name())
 }

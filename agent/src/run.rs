@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use vedette_daemon::logging::LogLevel;
+use vedette_daemon::notify;
 use vedette_spool::{DiskFiles, Spool, SpoolLock};
 
 use crate::cli::Flags;
@@ -17,10 +19,9 @@ use crate::clock::Clock;
 use crate::collect::{Collection, Request};
 use crate::config::Config;
 use crate::identity::IdentityKeeper;
-use crate::logging::LogLevel;
 use crate::shared::Shared;
 use crate::ship::{Fleet, FleetConfig, settle};
-use crate::{notify, web};
+use crate::web;
 
 /// Requests that wait for the task that collects.
 const REQUESTS_MAX: usize = 16;

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
+use vedette_daemon::clock;
 use vedette_transport::{Group, TokenKind};
 
 use crate::cli::Kind;
-use crate::clock;
 use crate::status::Status;
 
 /// The longest request.

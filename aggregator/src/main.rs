@@ -2,11 +2,9 @@
 
 mod advertise;
 mod cli;
-mod clock;
 mod config;
 mod control;
 mod join;
-mod logging;
 mod metrics;
 mod serve;
 mod status;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, GaugeVec, Opts, Registry};
+use vedette_daemon::{build, clock};
 use vedette_storage::Statistics;
 
-use crate::clock;
 use crate::status::Status;
 
 /// Agents with a lag of their own. With more, `vedette_aggregator_agents` still counts all.
@@ -64,7 +64,7 @@ impl LookedUp {
             "build_info",
             "The release that runs, always 1.",
             "version",
-            [(env!("CARGO_PKG_VERSION"), 1.0)].into_iter(),
+            [(build::VERSION, 1.0)].into_iter(),
         );
         let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9;

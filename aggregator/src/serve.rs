@@ -11,12 +11,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_api::{ApiState, BuildInfo};
+use vedette_daemon::logging::{self, LogLevel};
+use vedette_daemon::{build, clock, notify};
 use vedette_ingest::Ingest;
 use vedette_promql::Engine;
 use vedette_storage::Storage;
@@ -25,9 +26,8 @@ use vedette_wire::session::CloseCode;
 
 use crate::cli::Flags;
 use crate::config::Config;
-use crate::logging::{self, LogLevel};
 use crate::status::Status;
-use crate::{advertise, clock, control, metrics};
+use crate::{advertise, control, metrics};
 
 /// Time between two looks at what storage has to do in the background.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -179,7 +179,7 @@ impl Running {
     async fn end(self) {
         tracing::info!("stopping");
         self.ready.store(false, Ordering::Release);
-        notify(&[NotifyState::Stopping]);
+        notify::stopping();
         self.stop.cancel();
         let mut tasks = self.tasks.into_inner();
         let ending = async { while tasks.join_next().await.is_some() {} };
@@ -217,10 +217,7 @@ fn api_state(
         clock: Arc::new(clock::now),
         limits: config.query.clone(),
         ready: Arc::clone(ready),
-        build: BuildInfo {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: option_env!("VEDETTE_REVISION").unwrap_or_default().to_owned(),
-        },
+        build: BuildInfo { version: build::VERSION.to_owned(), revision: build::REVISION.to_owned() },
         registry,
     }
 }
@@ -232,16 +229,10 @@ fn say_ready(config: &Config, http: SocketAddr, quic: SocketAddr, advertised: &[
         advertised = advertised.join(","),
         replica = %group.replica(),
         path = %config.path.display(),
-        version = env!("CARGO_PKG_VERSION"),
+        version = build::VERSION,
         "ready"
     );
-    notify(&[NotifyState::Ready]);
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd was not notified");
-    }
+    notify::ready();
 }
 
 /// The new configuration, or the old one when the new one is wrong.

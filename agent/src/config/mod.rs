@@ -2,20 +2,23 @@
 
 mod raw;
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
 use vedette_collector::{CollectorsConfig, Paths, Registry};
+use vedette_daemon::config::{
+    ConfigError, ConfigFile, Key, check_host_and_port, flag, listen_address, log_format, log_level,
+    refuse_unless,
+};
+use vedette_daemon::logging::LogFormat;
 use vedette_scrape::config::{GlobalConfig, ScrapeConfig, check_scrape_configs, duration, size};
 use vedette_spool::{BYTES_MAX_LEAST, MEMORY_BYTES_MAX_LEAST, SpoolConfig, SyncPolicy};
 use vedette_wire::AgentName;
 
 use crate::cli::Flags;
-use raw::{Key, RawConfig, RawSpool};
+use raw::{RawConfig, RawSpool};
 
 /// The interval where none is given: hosts are watched more closely than Prometheus' default of a minute.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -37,30 +40,10 @@ pub(crate) struct Config {
     pub(crate) aggregators: Vec<String>,
     pub(crate) spool: SpoolConfig,
     pub(crate) web_listen: SocketAddr,
+    /// Whether the agent's own metrics are shipped with the host's.
+    pub(crate) own_metrics: bool,
     pub(crate) log_level: tracing::Level,
     pub(crate) log_format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    Logfmt,
-    Json,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    #[error("{}: {source}", file.display())]
-    Read { file: PathBuf, source: io::Error },
-    #[error("{}:{line}: {message}", file.display())]
-    Parse { file: PathBuf, line: u64, message: String },
-    #[error("{}:{line}: {key}: {reason}", file.display())]
-    Key { file: PathBuf, line: u64, key: String, reason: String },
-    #[error("{flag}: {reason}")]
-    Flag { flag: &'static str, reason: String },
-    #[error("the host's name can not be the agent's: {reason}; give the key name")]
-    HostName { reason: String },
 }
 
 impl Config {
@@ -71,36 +54,16 @@ impl Config {
             own_interval = Some(interval(text)?);
             Ok(())
         })?;
-        let mut config = match &flags.config_file {
-            None => Self::parse(Path::new(""), "", host_name, own_interval)?,
-            Some(file) => {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|source| ConfigError::Read { file: file.clone(), source })?;
-                Self::parse(file, &text, host_name, own_interval)?
-            }
-        };
+        let file = ConfigFile::open(flags.config_file.as_deref())?;
+        let mut config = Self::parse(file, host_name, own_interval)?;
         config.override_with(flags)?;
         Ok(config)
     }
 
-    /// From a file's text. `interval` overrides the file's.
-    fn parse(
-        file: &Path,
-        text: &str,
-        host_name: &str,
-        interval: Option<Duration>,
-    ) -> Result<Self, ConfigError> {
-        // An empty file is a file without keys.
-        let is_empty = text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'));
-        if is_empty {
-            return Reader { file }.config(RawConfig::default(), host_name, interval.or(Some(INTERVAL)));
-        }
-        let raw = serde_saphyr::from_str(text).map_err(|error| {
-            let line = error.location().map_or(0, |location| location.line());
-            let message = first_line(&error.without_snippet().to_string());
-            ConfigError::Parse { file: file.to_owned(), line, message }
-        })?;
-        let interval = interval.or_else(|| (!raw::names_interval(text)).then_some(INTERVAL));
+    /// `interval` overrides the file's.
+    fn parse(file: ConfigFile, host_name: &str, interval: Option<Duration>) -> Result<Self, ConfigError> {
+        let raw = file.parse()?;
+        let interval = interval.or_else(|| (!raw::names_interval(file.text())).then_some(INTERVAL));
         Reader { file }.config(raw, host_name, interval)
     }
 
@@ -113,7 +76,7 @@ impl Config {
             self.aggregators.clone_from(&flags.aggregators);
         }
         flag("--web.listen-address", flags.web_listen_address.as_ref(), |text| {
-            self.web_listen = socket_address(text)?;
+            self.web_listen = listen_address(text)?;
             Ok(())
         })?;
         let paths = [
@@ -147,23 +110,12 @@ impl Config {
     }
 }
 
-fn flag<T>(
-    flag: &'static str,
-    value: Option<&T>,
-    apply: impl FnOnce(&T) -> Result<(), String>,
-) -> Result<(), ConfigError> {
-    match value {
-        None => Ok(()),
-        Some(value) => apply(value).map_err(|reason| ConfigError::Flag { flag, reason }),
-    }
-}
-
 /// Gives the keys of one file their meaning.
-struct Reader<'a> {
-    file: &'a Path,
+struct Reader {
+    file: ConfigFile,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn config(
         &self,
         raw: RawConfig,
@@ -178,9 +130,9 @@ impl Reader<'_> {
         }
         if global.scrape_interval < INTERVAL_LEAST {
             let reason = "must be 1s or longer".to_owned();
-            return Err(self.key_error("global.scrape_interval", 0, reason));
+            return Err(self.file.error_at("global.scrape_interval", 0, reason));
         }
-        let directory = self.file.parent().unwrap_or(Path::new("."));
+        let directory = self.file.path().parent().unwrap_or(Path::new("."));
         let scrape_configs = check_scrape_configs(&raw.scrape_configs, &global, directory)
             .map_err(|error| self.scrape_error(error))?;
         let mut config = Config {
@@ -192,6 +144,7 @@ impl Reader<'_> {
             aggregators: Vec::new(),
             spool: SpoolConfig::at(""),
             web_listen: SocketAddr::from(([127, 0, 0, 1], 9100)),
+            own_metrics: raw.own_metrics.unwrap_or(true),
             log_level: tracing::Level::INFO,
             log_format: LogFormat::Logfmt,
         };
@@ -205,16 +158,17 @@ impl Reader<'_> {
     fn name(&self, key: &Key<String>, host_name: &str) -> Result<AgentName, ConfigError> {
         match key {
             Some(name) => {
-                AgentName::new(&name.value).map_err(|error| self.error("name", name, error.to_string()))
+                AgentName::new(&name.value).map_err(|error| self.file.error("name", name, error.to_string()))
             }
             None => {
-                AgentName::new(host_name).map_err(|error| ConfigError::HostName { reason: error.to_string() })
+                let reason = |error| format!("the host's name does not do: {error}; give this key");
+                AgentName::new(host_name).map_err(|error| self.file.error_at("name", 0, reason(error)))
             }
         }
     }
 
     fn collectors(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
-        self.read("collectors", &raw.collectors, |collectors| {
+        self.file.read("collectors", &raw.collectors, |collectors| {
             // Names and parameters are known to the collectors alone: build them once to hear what they say.
             Registry::new(collectors, config.paths.clone()).map_err(|error| error.to_string())?;
             config.collectors.clone_from(collectors);
@@ -223,25 +177,25 @@ impl Reader<'_> {
     }
 
     fn spool(&self, raw: &RawSpool, config: &mut Config) -> Result<(), ConfigError> {
-        self.read("spool.path", &raw.path, |path| {
+        self.file.read("spool.path", &raw.path, |path| {
             refuse_unless(!path.is_empty(), "must not be empty")?;
             config.set_spool_path(Path::new(path));
             Ok(())
         })?;
         let spool = &mut config.spool;
-        self.read("spool.sync", &raw.sync, |text| {
+        self.file.read("spool.sync", &raw.sync, |text| {
             spool.sync = sync_policy(text)?;
             Ok(())
         })?;
-        self.read("spool.size_max", &raw.size_max, |text| {
+        self.file.read("spool.size_max", &raw.size_max, |text| {
             spool.bytes_max = bytes(text, BYTES_MAX_LEAST)?;
             Ok(())
         })?;
-        self.read("spool.age_max", &raw.age_max, |text| {
+        self.file.read("spool.age_max", &raw.age_max, |text| {
             spool.age_max = positive_duration(text)?;
             Ok(())
         })?;
-        self.read("spool.memory_max", &raw.memory_max, |text| {
+        self.file.read("spool.memory_max", &raw.memory_max, |text| {
             spool.memory_bytes_max = usize::try_from(bytes(text, MEMORY_BYTES_MAX_LEAST as u64)?)
                 .map_err(|_| "too large for this machine".to_owned())?;
             Ok(())
@@ -249,13 +203,13 @@ impl Reader<'_> {
     }
 
     fn places(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
-        self.read("aggregators", &raw.aggregators, |addresses| {
+        self.file.read("aggregators", &raw.aggregators, |addresses| {
             check_addresses(addresses)?;
             config.aggregators.clone_from(addresses);
             Ok(())
         })?;
-        self.read("web.listen_address", &raw.web.listen_address, |text| {
-            config.web_listen = socket_address(text)?;
+        self.file.read("web.listen_address", &raw.web.listen_address, |text| {
+            config.web_listen = listen_address(text)?;
             Ok(())
         })?;
         let paths = [
@@ -264,53 +218,25 @@ impl Reader<'_> {
             ("path.rootfs", &raw.path.rootfs, &mut config.paths.rootfs),
         ];
         for (key, value, path) in paths {
-            self.read(key, value, |text| {
+            self.file.read(key, value, |text| {
                 refuse_unless(!text.is_empty(), "must not be empty")?;
                 *path = PathBuf::from(text);
                 Ok(())
             })?;
         }
-        self.read("log.level", &raw.log.level, |text| {
+        self.file.read("log.level", &raw.log.level, |text| {
             config.log_level = log_level(text)?;
             Ok(())
         })?;
-        self.read("log.format", &raw.log.format, |text| {
+        self.file.read("log.format", &raw.log.format, |text| {
             config.log_format = log_format(text)?;
             Ok(())
         })
     }
 
-    fn read<T>(
-        &self,
-        key: &str,
-        value: &Key<T>,
-        apply: impl FnOnce(&T) -> Result<(), String>,
-    ) -> Result<(), ConfigError> {
-        let Some(value) = value else { return Ok(()) };
-        apply(&value.value).map_err(|reason| self.error(key, value, reason))
-    }
-
-    fn error<T>(&self, key: &str, value: &Spanned<T>, reason: String) -> ConfigError {
-        // Errors of the parts name their own keys.
-        let reason = reason.strip_prefix(&format!("{key}.")).map_or(reason.clone(), str::to_owned);
-        self.key_error(key, value.referenced.line(), reason)
-    }
-
-    fn key_error(&self, key: &str, line: u64, reason: String) -> ConfigError {
-        ConfigError::Key { file: self.file.to_owned(), line, key: key.to_owned(), reason }
-    }
-
     fn scrape_error(&self, error: vedette_scrape::config::ConfigError) -> ConfigError {
-        self.key_error(&error.key, error.line, error.problem)
+        self.file.error_at(&error.key, error.line, error.problem)
     }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn refuse_unless(condition: bool, reason: &str) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(reason.to_owned()) }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -347,38 +273,7 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
 
 fn check_addresses(addresses: &[String]) -> Result<(), String> {
     refuse_unless(addresses.len() <= AGGREGATORS_MAX, "more than 64 addresses")?;
-    addresses.iter().try_for_each(|address| host_and_port(address))
-}
-
-fn host_and_port(text: &str) -> Result<(), String> {
-    let parts = text.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    parts.map(drop).ok_or_else(|| format!("{text:?} is not host:port"))
-}
-
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    host_and_port(&text)?;
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{text:?}: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{text:?} has no address"))
-}
-
-fn log_level(text: &str) -> Result<tracing::Level, String> {
-    match text {
-        "error" => Ok(tracing::Level::ERROR),
-        "warn" => Ok(tracing::Level::WARN),
-        "info" => Ok(tracing::Level::INFO),
-        "debug" => Ok(tracing::Level::DEBUG),
-        "trace" => Ok(tracing::Level::TRACE),
-        _ => Err(format!("{text:?} is not error, warn, info, debug or trace")),
-    }
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "logfmt" => Ok(LogFormat::Logfmt),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("{text:?} is neither logfmt nor json")),
-    }
+    addresses.iter().try_for_each(|address| check_host_and_port(address))
 }
 
 #[cfg(test)]
@@ -386,7 +281,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(Path::new("agent.yml"), text, "host-1", None)
+        Config::parse(ConfigFile::from_text("agent.yml", text), "host-1", None)
     }
 
     fn check_error(text: &str, expected: &str) {

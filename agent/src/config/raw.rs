@@ -1,12 +1,9 @@
 //! The configuration file as it is written. Each value knows its line.
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
 use vedette_collector::CollectorsConfig;
+use vedette_daemon::config::Key;
 use vedette_scrape::config::{RawGlobalConfig, RawScrapeConfig};
-
-/// A key that may be left out.
-pub(super) type Key<T> = Option<Spanned<T>>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +12,7 @@ pub(super) struct RawConfig {
     pub(super) global: RawGlobalConfig,
     pub(super) scrape_configs: Vec<Option<RawScrapeConfig>>,
     pub(super) collectors: Key<CollectorsConfig>,
+    pub(super) own_metrics: Option<bool>,
     pub(super) aggregators: Key<Vec<String>>,
     pub(super) spool: RawSpool,
     pub(super) web: RawWeb,

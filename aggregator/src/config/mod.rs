@@ -2,19 +2,23 @@
 
 mod raw;
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
 use vedette_api::QueryLimits;
+use vedette_daemon::config::{
+    ConfigError, ConfigFile, Key, check_host_and_port, flag, listen_address, log_format, log_level,
+    refuse_unless,
+};
+use vedette_daemon::logging::LogFormat;
 use vedette_ingest::IngestLimits;
 use vedette_model::Labels;
 use vedette_promql::{EngineOptions, ParseOptions};
 use vedette_storage::StorageConfig;
 
 use crate::cli::Flags;
-use raw::{Key, RawConfig};
+use raw::RawConfig;
 
 /// A configuration that can be used as it is.
 #[derive(Clone, Debug)]
@@ -36,48 +40,16 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    Logfmt,
-    Json,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    #[error("{}: {source}", file.display())]
-    Read { file: PathBuf, source: std::io::Error },
-    #[error("{}:{line}: {message}", file.display())]
-    Parse { file: PathBuf, line: u64, message: String },
-    #[error("{}:{line}: {key}: {reason}", file.display())]
-    Key { file: PathBuf, line: u64, key: &'static str, reason: String },
-    #[error("{flag}: {reason}")]
-    Flag { flag: &'static str, reason: String },
-}
-
 impl Config {
     /// From the flags and the file that they name.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut config = match &flags.config_file {
-            None => Self::default(),
-            Some(file) => {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|source| ConfigError::Read { file: file.clone(), source })?;
-                Self::parse(file, &text)?
-            }
-        };
+        let mut config = Self::parse(ConfigFile::open(flags.config_file.as_deref())?)?;
         config.override_with(flags)?;
         Ok(config)
     }
 
-    fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        // An empty file is a file without keys.
-        let raw = if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            RawConfig::default()
-        } else {
-            serde_saphyr::from_str(text).map_err(|error| parse_error(file, &error))?
-        };
+    fn parse(file: ConfigFile) -> Result<Self, ConfigError> {
+        let raw = file.parse()?;
         Reader { file }.config(&raw)
     }
 
@@ -90,15 +62,15 @@ impl Config {
             Ok(())
         })?;
         flag("--web.listen-address", flags.web_listen_address.as_ref(), |text| {
-            self.web_listen = address(text)?;
+            self.web_listen = listen_address(text)?;
             Ok(())
         })?;
         flag("--quic.listen-address", flags.quic_listen_address.as_ref(), |text| {
-            self.quic_listen = address(text)?;
+            self.quic_listen = listen_address(text)?;
             Ok(())
         })?;
         for feature in &flags.enable_feature {
-            flag("--enable-feature", Some(feature), |text| self.enable(text))?;
+            flag("--enable-feature", Some(feature), |text: &String| self.enable(text))?;
         }
         flag("--log.level", flags.log_level.as_ref(), |text| {
             self.log_level = log_level(text)?;
@@ -148,31 +120,12 @@ impl Default for Config {
     }
 }
 
-/// One line: the parser's own text shows the source around the error as well.
-fn parse_error(file: &Path, error: &serde_saphyr::Error) -> ConfigError {
-    let line = error.location().map_or(1, |location| location.line());
-    let message = error.without_snippet().to_string();
-    let message = message.lines().next().unwrap_or_default().to_owned();
-    ConfigError::Parse { file: file.to_owned(), line, message }
-}
-
-fn flag(
-    flag: &'static str,
-    text: Option<&String>,
-    apply: impl FnOnce(&str) -> Result<(), String>,
-) -> Result<(), ConfigError> {
-    match text {
-        None => Ok(()),
-        Some(text) => apply(text).map_err(|reason| ConfigError::Flag { flag, reason }),
-    }
-}
-
 /// Gives the keys of one file their meaning.
-struct Reader<'a> {
-    file: &'a Path,
+struct Reader {
+    file: ConfigFile,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn config(&self, raw: &RawConfig) -> Result<Config, ConfigError> {
         self.refuse_unsupported(raw)?;
         let mut config = Config::default();
@@ -181,14 +134,14 @@ impl Reader<'_> {
         self.addresses(raw, &mut config)?;
         self.ingest_limits(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
-        self.read("enable_feature", &raw.enable_feature, |features| {
+        self.file.read("enable_feature", &raw.enable_feature, |features| {
             features.iter().try_for_each(|feature| config.enable(feature))
         })?;
-        self.read("log.level", &raw.log.level, |text| {
+        self.file.read("log.level", &raw.log.level, |text| {
             config.log_level = log_level(text)?;
             Ok(())
         })?;
-        self.read("log.format", &raw.log.format, |text| {
+        self.file.read("log.format", &raw.log.format, |text| {
             config.log_format = log_format(text)?;
             Ok(())
         })?;
@@ -198,11 +151,12 @@ impl Reader<'_> {
     /// What Prometheus knows and this release does not: silence would be taken for obedience.
     fn refuse_unsupported(&self, raw: &RawConfig) -> Result<(), ConfigError> {
         const UNSUPPORTED: &str = "not supported yet; leave it out or empty";
-        self.read("rule_files", &raw.rule_files, |files| refuse_unless(files.is_empty(), UNSUPPORTED))?;
-        self.read("alertmanager_config_file", &raw.alertmanager_config_file, |file| {
+        self.file
+            .read("rule_files", &raw.rule_files, |files| refuse_unless(files.is_empty(), UNSUPPORTED))?;
+        self.file.read("alertmanager_config_file", &raw.alertmanager_config_file, |file| {
             refuse_unless(file.is_empty(), UNSUPPORTED)
         })?;
-        self.read("alerting", &raw.alerting, |alerting| {
+        self.file.read("alerting", &raw.alerting, |alerting| {
             let empty = alerting.is_null() || alerting.as_object().is_some_and(serde_json::Map::is_empty);
             refuse_unless(empty, UNSUPPORTED)
         })
@@ -212,7 +166,7 @@ impl Reader<'_> {
         let interval = &raw.global.evaluation_interval;
         let default = config.engine.subquery_step_ms;
         config.engine.subquery_step_ms = self.duration("global.evaluation_interval", interval, default)?;
-        self.read("global.external_labels", &raw.global.external_labels, |labels| {
+        self.file.read("global.external_labels", &raw.global.external_labels, |labels| {
             config.external_labels = Labels::from_pairs(labels);
             Ok(())
         })
@@ -220,7 +174,7 @@ impl Reader<'_> {
 
     fn storage(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
         let raw = &raw.storage;
-        self.read("storage.path", &raw.path, |path| {
+        self.file.read("storage.path", &raw.path, |path| {
             refuse_unless(!path.is_empty(), "must not be empty")?;
             config.set_path(Path::new(path));
             Ok(())
@@ -242,17 +196,17 @@ impl Reader<'_> {
     }
 
     fn addresses(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
-        self.read("quic.listen_address", &raw.quic.listen_address, |text| {
-            config.quic_listen = address(text)?;
+        self.file.read("quic.listen_address", &raw.quic.listen_address, |text| {
+            config.quic_listen = listen_address(text)?;
             Ok(())
         })?;
-        self.read("quic.advertise", &raw.quic.advertise, |addresses| {
-            addresses.iter().try_for_each(|address| host_and_port(address).map(drop))?;
+        self.file.read("quic.advertise", &raw.quic.advertise, |addresses| {
+            addresses.iter().try_for_each(|address| check_host_and_port(address))?;
             config.quic_advertise.clone_from(addresses);
             Ok(())
         })?;
-        self.read("web.listen_address", &raw.web.listen_address, |text| {
-            config.web_listen = address(text)?;
+        self.file.read("web.listen_address", &raw.web.listen_address, |text| {
+            config.web_listen = listen_address(text)?;
             Ok(())
         })
     }
@@ -294,24 +248,10 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn read<T>(
-        &self,
-        key: &'static str,
-        value: &Key<T>,
-        apply: impl FnOnce(&T) -> Result<(), String>,
-    ) -> Result<(), ConfigError> {
-        let Some(value) = value else { return Ok(()) };
-        apply(&value.value).map_err(|reason| self.error(key, value, reason))
-    }
-
-    fn error<T>(&self, key: &'static str, value: &Spanned<T>, reason: String) -> ConfigError {
-        ConfigError::Key { file: self.file.to_owned(), line: value.referenced.line(), key, reason }
-    }
-
     /// A duration above zero, in milliseconds.
     fn duration(&self, key: &'static str, value: &Key<String>, default: i64) -> Result<i64, ConfigError> {
         let Some(value) = value else { return Ok(default) };
-        positive_duration(&value.value).map_err(|reason| self.error(key, value, reason))
+        positive_duration(&value.value).map_err(|reason| self.file.error(key, value, reason))
     }
 
     /// A number above zero.
@@ -324,13 +264,9 @@ impl Reader<'_> {
         match value {
             None => Ok(default),
             Some(value) if value.value > T::default() => Ok(value.value),
-            Some(value) => Err(self.error(key, value, "must be above 0".to_owned())),
+            Some(value) => Err(self.file.error(key, value, "must be above 0".to_owned())),
         }
     }
-}
-
-fn refuse_unless(fine: bool, reason: &str) -> Result<(), String> {
-    if fine { Ok(()) } else { Err(reason.to_owned()) }
 }
 
 fn millis(count: i64) -> Duration {
@@ -346,32 +282,6 @@ pub(crate) fn positive_duration(text: &str) -> Result<i64, String> {
     }
 }
 
-/// `host:port`; `:port` means every address of the host, as in Prometheus.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    let mut found = whole.to_socket_addrs().map_err(|error| format!("{text:?}: {error}"))?;
-    found.next().ok_or_else(|| format!("{text:?} has no address"))
-}
-
-fn host_and_port(text: &str) -> Result<(&str, u16), String> {
-    text.rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
-        .ok_or_else(|| format!("{text:?} is not host:port"))
-}
-
-fn log_level(text: &str) -> Result<tracing::Level, String> {
-    text.parse().map_err(|_| format!("{text:?} is none of error, warn, info, debug, trace"))
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "logfmt" => Ok(LogFormat::Logfmt),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("{text:?} is neither logfmt nor json")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,7 +289,7 @@ mod tests {
     const EXAMPLE: &str = include_str!("../../../packaging/aggregator.yml");
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("aggregator.yml"), text).map_err(|error| error.to_string())
+        Config::parse(ConfigFile::from_text("aggregator.yml", text)).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
-
-/// A value and where it stands.
-pub(super) type Key<T> = Option<Spanned<T>>;
+use vedette_daemon::config::Key;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

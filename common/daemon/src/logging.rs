@@ -13,14 +13,22 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, reload};
 
-use crate::config::LogFormat;
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `time=… level=info msg=…`.
+    Logfmt,
+    /// The same as an object a line.
+    Json,
+}
 
-/// Sets the level of a running aggregator.
+/// Sets the level of a running program.
 #[derive(Clone)]
-pub(crate) struct LogLevel(reload::Handle<LevelFilter, Registry>);
+pub struct LogLevel(reload::Handle<LevelFilter, Registry>);
 
 impl LogLevel {
-    pub(crate) fn set(&self, level: Level) {
+    /// Lines less urgent than `level` are left out from now on.
+    pub fn set(&self, level: Level) {
         if let Err(error) = self.0.reload(LevelFilter::from_level(level)) {
             tracing::warn!(%error, "can not change the level of the log");
         }
@@ -28,7 +36,7 @@ impl LogLevel {
 }
 
 /// Sends log lines to standard error from now on.
-pub(crate) fn start(format: LogFormat, level: Level) -> LogLevel {
+pub fn start(format: LogFormat, level: Level) -> LogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
     let layer = tracing_subscriber::fmt::layer()
         .event_format(Lines { format })

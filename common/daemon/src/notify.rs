@@ -4,27 +4,31 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-pub(crate) fn ready() {
+/// All parts run.
+pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-pub(crate) fn reloading() {
+/// The configuration is being read again; [`ready`] ends that.
+pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(_) => tell(&[NotifyState::Reloading]),
     }
 }
 
-pub(crate) fn stopping() {
+/// The end has begun.
+pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-pub(crate) fn watchdog() {
+/// All is well.
+pub fn watchdog() {
     tell(&[NotifyState::Watchdog]);
 }
 
 /// How often systemd wants to hear that all is well, if it does.
-pub(crate) fn watchdog_interval() -> Option<Duration> {
+pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|interval| interval / 2)
 }
 

@@ -1,0 +1,12 @@
+//! What every long-running program of ours needs at its edge: log lines, words with systemd, a configuration file
+//! read with errors that say where, the wall clock, and which build this is.
+//!
+//! It knows no configuration key and no metric: those belong to the programs.
+
+#![warn(missing_docs)]
+
+pub mod build;
+pub mod clock;
+pub mod config;
+pub mod logging;
+pub mod notify;
