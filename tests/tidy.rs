@@ -71,10 +71,11 @@ const WITH_FORMAT: [&str; 5] =
     ["common/wire", "common/chunk", "common/transport", "agent/spool", "aggregator/storage"];
 
 /// Crates whose decoders or parsers read what strangers wrote.
-const WITH_FUZZ: [&str; 6] = [
+const WITH_FUZZ: [&str; 7] = [
     "common/wire",
     "common/chunk",
     "common/exposition",
+    "common/transport",
     "agent/spool",
     "aggregator/promql",
     "aggregator/storage",

@@ -10,6 +10,7 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 use uuid::Uuid;
 use vedette_model::Timestamp;
@@ -210,4 +211,15 @@ fn random_serial() -> SerialNumber {
 
 fn certificate_error(error: rcgen::Error) -> AuthorityError {
     AuthorityError::Certificate { reason: error.to_string() }
+}
+
+/// Reads `bytes` as a signing request, and signs it.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let authority = AUTHORITY.get_or_init(|| Authority::create(now).expect("a key can be made"));
+    let role = Role::Replica(ReplicaId(Uuid::from_u128(1)));
+    if let Ok(certificate) = authority.sign(bytes, &role, now) {
+        assert_eq!(Role::of_certificate(&certificate).ok(), Some(role));
+    }
 }

@@ -84,12 +84,8 @@ impl Identity {
         let Some(pem) = files::read(&path)? else {
             return Err(IdentityError::Missing { folder: folder.display().to_string() });
         };
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem)
-            .map_err(|error| files::invalid(&path, error.to_string()))?;
-        let mut certificates = CertificateDer::pem_slice_iter(&pem).flatten();
-        let (Some(certificate), Some(authority)) = (certificates.next(), certificates.next()) else {
-            return Err(files::invalid(&path, "expected a certificate and the authority's").into());
-        };
+        let (authority, certificate, key) =
+            parse_pem(&pem).map_err(|reason| files::invalid(&path, reason))?;
         Self::new(authority, certificate, key)
     }
 
@@ -97,10 +93,13 @@ impl Identity {
     /// one file, so that they always fit each other.
     pub fn save(&self, folder: &Path) -> Result<(), FileError> {
         files::create_folder(folder)?;
-        let mut pem = pem_block("PRIVATE KEY", self.key.secret_pkcs8_der());
-        pem += &pem_block("CERTIFICATE", &self.certificate);
-        pem += &pem_block("CERTIFICATE", &self.authority);
-        files::replace(&folder.join(FILE), pem.as_bytes())
+        files::replace(&folder.join(FILE), self.to_pem().as_bytes())
+    }
+
+    fn to_pem(&self) -> String {
+        pem_block("PRIVATE KEY", self.key.secret_pkcs8_der())
+            + &pem_block("CERTIFICATE", &self.certificate)
+            + &pem_block("CERTIFICATE", &self.authority)
     }
 
     /// Who it is.
@@ -200,6 +199,18 @@ pub(crate) fn pem_block(label: &str, der: &[u8]) -> String {
     block + &format!("-----END {label}-----\n")
 }
 
+type Parts = (CertificateDer<'static>, CertificateDer<'static>, PrivatePkcs8KeyDer<'static>);
+
+/// Authority, certificate and key of `identity.pem`.
+fn parse_pem(pem: &[u8]) -> Result<Parts, String> {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
+    let mut certificates = CertificateDer::pem_slice_iter(pem).flatten();
+    match (certificates.next(), certificates.next()) {
+        (Some(certificate), Some(authority)) => Ok((authority, certificate, key)),
+        _ => Err("expected a certificate and the authority's".to_owned()),
+    }
+}
+
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, IdentityError> {
     match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) => Ok(parsed),
@@ -256,6 +267,21 @@ fn percent_decode(text: &str) -> Option<String> {
     }
     let decoded = String::from_utf8(bytes).ok()?;
     (percent_encode(&decoded) == text).then_some(decoded)
+}
+
+/// Reads `bytes` as a role mark, as a certificate and as `identity.pem`.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    let mark = std::str::from_utf8(bytes).ok().and_then(Role::from_uri);
+    let certified = Role::of_certificate(&CertificateDer::from(bytes)).ok();
+    for role in mark.into_iter().chain(certified) {
+        assert_eq!(Role::from_uri(&role.uri()), Some(role));
+    }
+    if let Ok((authority, certificate, key)) = parse_pem(bytes)
+        && let Ok(identity) = Identity::new(authority, certificate, key)
+    {
+        assert!(parse_pem(identity.to_pem().as_bytes()).is_ok());
+        let _due = identity.renew_at();
+    }
 }
 
 #[cfg(test)]

@@ -51,3 +51,14 @@ pub use stream::{ControlReader, ControlWriter, Frame, FrameReader, FrameWriter, 
 pub use tls::Protocol;
 pub use token::{SECRET_BYTES, Token, TokenError, TokenKind};
 pub use token_store::{TOKENS_MAX, TokenStore, TokenStoreError};
+
+/// Reads `bytes` as everything that somebody else wrote, and checks that what is accepted survives another round.
+/// For fuzzing and for replaying its corpus.
+#[doc(hidden)]
+pub fn check_any_bytes(bytes: &[u8]) {
+    token::check_any_bytes(bytes);
+    token_store::check_any_bytes(bytes);
+    members::check_any_bytes(bytes);
+    identity::check_any_bytes(bytes);
+    authority::check_any_bytes(bytes);
+}

@@ -126,3 +126,11 @@ fn parse(bytes: &[u8]) -> Result<Members, String> {
     members.version = raw.version;
     Ok(members)
 }
+
+/// Reads `bytes` as the file.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    if let Ok(members) = parse(bytes) {
+        let rendered = render(&members).expect("strings and numbers");
+        assert_eq!(parse(&rendered), Ok(members));
+    }
+}

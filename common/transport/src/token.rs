@@ -143,14 +143,7 @@ impl FromStr for Token {
         if fingerprint(content)[..CHECK_BYTES] != check[..] {
             return Err(TokenError::Damaged);
         }
-        let [version, kind, rest @ ..] = content else {
-            return Err(TokenError::Damaged);
-        };
-        if *version != VERSION {
-            return Err(TokenError::Version { found: *version });
-        }
-        let kind = [TokenKind::Agent, TokenKind::Replica].into_iter().find(|known| known.code() == *kind);
-        parse_body(kind.ok_or(TokenError::Damaged)?, rest).ok_or(TokenError::Damaged)?.check()
+        parse_content(content)
     }
 }
 
@@ -164,6 +157,18 @@ impl Token {
         }
         Ok(self)
     }
+}
+
+/// Everything before the check.
+fn parse_content(content: &[u8]) -> Result<Token, TokenError> {
+    let [version, kind, rest @ ..] = content else {
+        return Err(TokenError::Damaged);
+    };
+    if *version != VERSION {
+        return Err(TokenError::Version { found: *version });
+    }
+    let kind = [TokenKind::Agent, TokenKind::Replica].into_iter().find(|known| known.code() == *kind);
+    parse_body(kind.ok_or(TokenError::Damaged)?, rest).ok_or(TokenError::Damaged)?.check()
 }
 
 fn parse_body(kind: TokenKind, rest: &[u8]) -> Option<Token> {
@@ -180,6 +185,14 @@ fn parse_body(kind: TokenKind, rest: &[u8]) -> Option<Token> {
     }
     let expires_at = Timestamp::from_millis(i64::from_le_bytes(*expires_at));
     rest.is_empty().then_some(Token { kind, expires_at, authority: *authority, secret: *secret, addresses })
+}
+
+/// Reads `bytes` as a token, and as what stands before a token's check.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    let text = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    for token in text.into_iter().chain(parse_content(bytes)) {
+        assert_eq!(token.to_string().parse(), Ok(token));
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub enum TokenStoreError {
     Token(#[from] TokenError),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     /// SHA-256 of the secret.
     hash: [u8; 32],
@@ -49,7 +49,7 @@ struct Entry {
     used: Option<Use>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Use {
     at: Timestamp,
     by: String,
@@ -132,8 +132,7 @@ impl TokenStore {
 
     /// On disk first, in memory only when that went well.
     fn replace(&mut self, entries: Vec<Entry>) -> Result<(), FileError> {
-        let raw = RawTokens { version: FILE_VERSION, tokens: entries.iter().map(RawToken::from).collect() };
-        let bytes = serde_json::to_vec_pretty(&raw).map_err(|error| files::invalid(&self.path, error))?;
+        let bytes = render(&entries).map_err(|error| files::invalid(&self.path, error))?;
         files::replace(&self.path, &bytes)?;
         self.entries = entries;
         Ok(())
@@ -174,6 +173,11 @@ impl From<&Entry> for RawToken {
     }
 }
 
+fn render(entries: &[Entry]) -> Result<Vec<u8>, serde_json::Error> {
+    let tokens = entries.iter().map(RawToken::from).collect();
+    serde_json::to_vec_pretty(&RawTokens { version: FILE_VERSION, tokens })
+}
+
 fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let raw: RawTokens = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if raw.version != FILE_VERSION {
@@ -188,6 +192,14 @@ fn parse_token(raw: RawToken) -> Result<Entry, String> {
     let used =
         raw.used_at_ms.map(|at| Use { at: Timestamp::from_millis(at), by: raw.used_by.unwrap_or_default() });
     Ok(Entry { hash, kind: raw.kind.parse()?, expires_at: Timestamp::from_millis(raw.expires_at_ms), used })
+}
+
+/// Reads `bytes` as the file.
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    if let Ok(entries) = parse(bytes) {
+        let rendered = render(&entries).expect("strings and numbers");
+        assert_eq!(parse(&rendered).as_ref(), Ok(&entries));
+    }
 }
 
 #[cfg(test)]
