@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vedette_model::Timestamp;
@@ -62,26 +63,41 @@ fn addresses(enrolled: &Enrolled) -> String {
     members.flat_map(|member| member.addresses.iter().map(String::as_str)).collect::<Vec<_>>().join(",")
 }
 
+/// What of the configuration matters here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IdentityConfig {
+    name: String,
+    seeds: Vec<String>,
+}
+
+impl IdentityConfig {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self { name: config.name.to_string(), seeds: config.aggregators.clone() }
+    }
+}
+
 /// Watches the identity's file, takes up what changes, and renews the certificate in time.
 pub(crate) struct IdentityKeeper {
     shared: Arc<Shared>,
     folder: PathBuf,
     members_file: PathBuf,
-    seeds: Vec<String>,
-    name: String,
+    config: watch::Receiver<IdentityConfig>,
     seen: Option<SystemTime>,
     said: Option<String>,
     renew_not_before: Duration,
 }
 
 impl IdentityKeeper {
-    pub(crate) fn new(shared: Arc<Shared>, config: &Config) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        config: &Config,
+        changes: watch::Receiver<IdentityConfig>,
+    ) -> Self {
         Self {
             shared,
             folder: config.identity_path(),
             members_file: config.spool.members_file.clone(),
-            seeds: config.aggregators.clone(),
-            name: config.name.to_string(),
+            config: changes,
             seen: None,
             said: None,
             renew_not_before: Duration::ZERO,
@@ -93,6 +109,7 @@ impl IdentityKeeper {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = self.config.changed() => self.check_name(),
                 () = stop.cancelled() => return,
             }
             self.look();
@@ -122,20 +139,32 @@ impl IdentityKeeper {
 
     fn take_up(&mut self, identity: Identity) {
         match identity.role() {
-            Role::Agent(name) if name.as_str() != self.name => warn!(
-                certificate = %name, name = self.name,
-                "the certificate is for another name than this agent's; enrol again to change it"
-            ),
-            Role::Agent(_) => {}
+            Role::Agent(name) => {
+                info!(%name, expires_at = %identity.expires_at(), "identity loaded");
+            }
             Role::Replica(replica) => {
                 return self.say(format!("the identity can not be used: it is that of replica {replica}"));
             }
         }
         self.said = None;
-        info!(name = self.name, expires_at = %identity.expires_at(), "identity loaded");
         let now = self.shared.now();
         self.shared.spool().reload_members(now);
         self.shared.identity.send_replace(Some(Arc::new(identity)));
+        self.check_name();
+    }
+
+    /// Aggregators know the agent by its certificate, people by its configuration.
+    fn check_name(&mut self) {
+        let Some(identity) = self.shared.identity.borrow().clone() else { return };
+        let name = self.config.borrow_and_update().name.clone();
+        if let Role::Agent(certified) = identity.role()
+            && certified.as_str() != name
+        {
+            warn!(
+                certificate = %certified, name,
+                "the certificate is for another name than this agent's; enrol again to change it"
+            );
+        }
     }
 
     fn say(&mut self, what: String) {
@@ -168,7 +197,7 @@ impl IdentityKeeper {
             let members = spool.members().map_or(&[][..], |members| members.members.as_slice());
             members.iter().flat_map(|member| member.addresses.clone()).collect()
         };
-        addresses.extend(self.seeds.iter().cloned());
+        addresses.extend(self.config.borrow().seeds.iter().cloned());
         let endpoint = client_endpoint()?;
         let enrolled = renew(&endpoint, identity, &addresses).await?;
         let expires_at = enrolled.identity.expires_at();

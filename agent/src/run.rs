@@ -1,5 +1,6 @@
 //! `vedette-agent run`: starts the parts, hears signals, ends the parts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::collect::{Collection, Request};
 use crate::config::Config;
-use crate::identity::IdentityKeeper;
+use crate::identity::{IdentityConfig, IdentityKeeper};
 use crate::shared::Shared;
 use crate::ship::{Fleet, FleetConfig, settle};
 use crate::web;
@@ -44,7 +45,8 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     let address = listener.local_addr()?;
 
     let stop = CancellationToken::new();
-    let mut keeper = IdentityKeeper::new(Arc::clone(&shared), &config);
+    let (identity_config, identity_watch) = watch::channel(IdentityConfig::of(&config));
+    let mut keeper = IdentityKeeper::new(Arc::clone(&shared), &config, identity_watch);
     keeper.look();
     let (fleet_config, fleet_watch) = watch::channel(FleetConfig::of(&config));
     let collection = Collection::new(Arc::clone(&shared), waiting, config.clone())?;
@@ -62,7 +64,7 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     );
     notify::ready();
 
-    let mut running = Running { flags, config, level, shared, fleet_config };
+    let mut running = Running { flags, config, level, shared, fleet_config, identity_config };
     let result = running.hear(&mut signals, &collecting).await;
     notify::stopping();
     running.leave(collecting, fleet, tasks, &stop).await;
@@ -73,8 +75,8 @@ fn known_aggregators(shared: &Shared, config: &Config) -> String {
     let spool = shared.spool();
     let members = spool.members().map_or(&[][..], |members| members.members.as_slice());
     let told = members.iter().flat_map(|member| &member.addresses);
-    let all: Vec<&str> = config.aggregators.iter().chain(told).map(String::as_str).collect();
-    all.join(",")
+    let all: BTreeSet<&str> = config.aggregators.iter().chain(told).map(String::as_str).collect();
+    all.into_iter().collect::<Vec<_>>().join(",")
 }
 
 struct Signals {
@@ -100,6 +102,7 @@ struct Running {
     level: LogLevel,
     shared: Arc<Shared>,
     fleet_config: watch::Sender<FleetConfig>,
+    identity_config: watch::Sender<IdentityConfig>,
 }
 
 impl Running {
@@ -148,12 +151,8 @@ impl Running {
         }
         self.level.set(config.log_level);
         self.shared.spool().reconfigure(config.spool.clone());
-        let fleet_config = FleetConfig::of(&config);
-        self.fleet_config.send_if_modified(|current| {
-            let is_new = *current != fleet_config;
-            *current = fleet_config;
-            is_new
-        });
+        replace(&self.fleet_config, FleetConfig::of(&config));
+        replace(&self.identity_config, IdentityConfig::of(&config));
         // Fails only when collecting has ended, which ends the agent.
         self.shared.requests.send(Request::Reload(Box::new(config.clone()))).await.ok();
         self.config = config;
@@ -184,6 +183,15 @@ impl Running {
         let now = self.shared.now();
         self.shared.spool().flush(now);
     }
+}
+
+/// Tells those who watch, if it is news.
+fn replace<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+    sender.send_if_modified(|current| {
+        let is_new = *current != new;
+        *current = new;
+        is_new
+    });
 }
 
 async fn join(what: &str, task: JoinHandle<()>) {

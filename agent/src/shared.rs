@@ -44,7 +44,9 @@ pub(crate) struct Numbers {
     pub(crate) collect_duration: Duration,
     pub(crate) encode_duration: Duration,
     pub(crate) clock_steps: u64,
-    pub(crate) logs_started: u64,
+    /// By reason.
+    pub(crate) logs_started: [u64; LogReason::ALL.len()],
+    pub(crate) http_connections_refused: u64,
     pub(crate) series_refused: u64,
     pub(crate) batches_refused: u64,
     pub(crate) scrapes: u64,
@@ -55,6 +57,29 @@ pub(crate) struct Numbers {
     pub(crate) renewals_failed: u64,
     /// The interval of collection: about what a batch is of.
     pub(crate) seconds_per_batch: f64,
+}
+
+/// Why a log was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogReason {
+    /// The process did.
+    Start,
+    /// A replica lags, or is ahead of what the spool still knows.
+    Lag,
+    /// The wall clock was set.
+    Clock,
+}
+
+impl LogReason {
+    pub(crate) const ALL: [Self; 3] = [Self::Start, Self::Lag, Self::Clock];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Lag => "lag",
+            Self::Clock => "clock",
+        }
+    }
 }
 
 /// What is known of one replica, or of an address where one should be.

@@ -12,7 +12,8 @@ use vedette_wire::{BatchInput, EncodeError, LogId, RowInput, SegmentEncoder, Seg
 
 use crate::collect::{Completeness, Node};
 use crate::config::Config;
-use crate::shared::Shared;
+use crate::own;
+use crate::shared::{LogReason, Shared};
 
 /// Fetches that wait to be taken; then their loops wait.
 const FETCHED_MAX: usize = 64;
@@ -45,6 +46,7 @@ pub(crate) struct Collection {
     pool: ScrapePool,
     config: Config,
     node: Node,
+    own: own::Own,
     schedule: Schedule,
     scrapes: BTreeMap<TargetKey, Scraped>,
     encoder: SegmentEncoder,
@@ -81,6 +83,7 @@ impl Collection {
         let mut collection = Self {
             node: Node::new(registry, name, &config.global.external_labels),
             schedule: schedule(&config, shared.now().wall),
+            own: own::Own::default(),
             shared,
             requests,
             fetched,
@@ -93,7 +96,7 @@ impl Collection {
             log: LogId(0),
             waiting_since: None,
         };
-        collection.start_log();
+        collection.start_log(LogReason::Start);
         collection.reload_scrapes();
         Ok(collection)
     }
@@ -117,9 +120,12 @@ impl Collection {
                     Some(Request::Exposition(answer)) => { self.expose(answer); continue }
                     Some(Request::NewLog(log)) => {
                         if log == self.log {
-                            info!("a replica lags: what happens now goes into a new log");
                             self.flush();
-                            self.start_log();
+                            self.start_log(LogReason::Lag);
+                            info!(
+                                log = %self.log, before = %log,
+                                "a replica lags: live data goes into a new log and overtakes the backlog"
+                            );
                         }
                         continue;
                     }
@@ -142,17 +148,20 @@ impl Collection {
 
     fn on_tick(&mut self, tick: Tick) {
         if let Some(step_ms) = tick.clock_step_ms {
-            warn!(step_ms, "the clock was set: what comes now goes into a new log");
             self.shared.numbers().clock_steps += 1;
             self.flush();
             self.completeness.interrupt();
-            self.start_log();
+            self.start_log(LogReason::Clock);
+            warn!(step_ms, log = %self.log, "the clock was set: live data goes into a new log");
         } else if tick.skipped > 0 {
             self.flush();
             self.completeness.interrupt();
         }
         let began = self.shared.clock.monotonic();
         self.node.gather();
+        if self.config.own_metrics {
+            self.own.gather(&self.shared, self.node.gathered_mut());
+        }
         let duration = self.shared.clock.monotonic().saturating_sub(began);
         let row = self.node.fill_row(duration);
         {
@@ -273,16 +282,17 @@ impl Collection {
         }
     }
 
-    fn start_log(&mut self) {
+    fn start_log(&mut self, reason: LogReason) {
         self.log = draw_log_id();
         self.encoder.start_segment();
         self.shared.spool().start_log(self.log);
-        self.shared.numbers().logs_started += 1;
+        self.shared.numbers().logs_started[reason as usize] += 1;
         self.shared.spool_has_changed();
     }
 
     fn expose(&mut self, answer: oneshot::Sender<Vec<u8>>) {
         self.node.gather();
+        self.own.gather(&self.shared, self.node.gathered_mut());
         let mut text = Vec::with_capacity(128 << 10);
         self.node.write_text(&mut text);
         // Who asked may be gone.

@@ -44,6 +44,11 @@ impl Node {
         self.registry.gather(&mut self.gathered);
     }
 
+    /// For what others know of this host.
+    pub(crate) fn gathered_mut(&mut self) -> &mut Gathered {
+        &mut self.gathered
+    }
+
     /// Takes what was gathered into the table: its row is ready afterwards.
     pub(crate) fn fill_row(&mut self, duration: Duration) -> NodeRow {
         let Self { gathered, table, labels, .. } = self;

@@ -312,6 +312,14 @@ mod tests {
     }
 
     #[test]
+    fn sections_may_be_empty() {
+        let defaults = parse("").expect("valid");
+        let text = "global:\nscrape_configs:\ncollectors:\naggregators:\nspool:\nweb:\npath:\nlog:\n";
+        assert_eq!(format!("{:?}", parse(text).expect("valid")), format!("{defaults:?}"));
+        check_error("global: 5\n", "agent.yml:1: ");
+    }
+
+    #[test]
     fn errors_name_file_line_and_key() {
         check_error("web:\n  listen_address: nowhere\n", "agent.yml:2: web.listen_address: ");
         check_error("spool:\n  path: /x\n  sync: sometimes\n", "agent.yml:3: spool.sync: ");

@@ -1,6 +1,6 @@
 //! The configuration file as it is written. Each value knows its line.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use vedette_collector::CollectorsConfig;
 use vedette_daemon::config::Key;
 use vedette_scrape::config::{RawGlobalConfig, RawScrapeConfig};
@@ -9,14 +9,20 @@ use vedette_scrape::config::{RawGlobalConfig, RawScrapeConfig};
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
     pub(super) name: Key<String>,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) global: RawGlobalConfig,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) scrape_configs: Vec<Option<RawScrapeConfig>>,
     pub(super) collectors: Key<CollectorsConfig>,
     pub(super) own_metrics: Option<bool>,
     pub(super) aggregators: Key<Vec<String>>,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) spool: RawSpool,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) web: RawWeb,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) path: RawPath,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) log: RawLog,
 }
 
@@ -49,6 +55,15 @@ pub(super) struct RawPath {
 pub(super) struct RawLog {
     pub(super) level: Key<String>,
     pub(super) format: Key<String>,
+}
+
+/// A section whose keys are all commented out is as good as none, as in Prometheus.
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Whether a valid file has `global.scrape_interval`.

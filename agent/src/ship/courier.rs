@@ -58,7 +58,8 @@ impl Courier {
                 continue;
             };
             let mut addresses = self.addresses.clone();
-            if attempt.is_multiple_of(2) {
+            // Whoever a seed finds will do, so that others are not asked on its behalf.
+            if attempt.is_multiple_of(2) && self.peer.expected().is_some() {
                 addresses.extend(self.seeds.iter().filter(|seed| !self.addresses.contains(seed)).cloned());
             }
             let connected =

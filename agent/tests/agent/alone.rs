@@ -1,5 +1,7 @@
 //! Before enrolment, and the command line.
 
+use std::io::Read as _;
+
 use rustix::process::Signal;
 
 use crate::process::{Agent, command, eventually};
@@ -20,6 +22,35 @@ fn an_agent_that_is_not_enrolled_collects_keeps_and_serves() {
     // What was collected is found again.
     let agent = Agent::start(folder.path(), &["--interval=1s"]);
     assert!(agent.log().contains("found batches of earlier starts"), "{}", agent.log());
+}
+
+#[test]
+fn http_is_bounded_and_speaks_gzip() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let agent = Agent::start(folder.path(), &[]);
+    let compressed = agent.request("GET", "/metrics", "Accept-Encoding: gzip\r\n").expect("served");
+    let split = compressed.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    let head = String::from_utf8_lossy(&compressed[..split]).into_owned();
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&compressed[split..]).read_to_string(&mut text).expect("gzip");
+    assert!(text.contains("\nnode_load1 ") && text.contains("\nvedette_agent_build_info{"));
+
+    let head = String::from_utf8(agent.request("HEAD", "/metrics", "").expect("served")).expect("no body");
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    let refused = agent.request("POST", "/metrics", "Content-Length: 0\r\n").expect("served");
+    assert!(refused.starts_with(b"HTTP/1.1 405"));
+
+    // Whoever only opens connections does not open ever more of them.
+    let idle: Vec<_> = (0..100).map(|_| agent.connect().expect("connects")).collect();
+    let closed = idle.iter().rev().take(36).filter(|stream| {
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("set");
+        matches!((*stream).take(1).read(&mut [0]), Ok(0))
+    });
+    assert_eq!(closed.count(), 36);
+    drop(idle);
+    let refused = || agent.metric("vedette_agent_http_connections_refused_total");
+    eventually("an answer again", || refused().filter(|refused| *refused >= 36.0));
 }
 
 #[test]

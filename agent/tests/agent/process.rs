@@ -55,14 +55,25 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Status and body.
+    /// Status and answer, with its head.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        let answer = self.request("GET", path, "")?;
+        let answer = String::from_utf8(answer).ok()?;
         let status = answer.split_whitespace().nth(1)?.parse().ok()?;
         Some((status, answer))
+    }
+
+    /// The answer, with its head. `headers` end with a line break each.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &str) -> Option<Vec<u8>> {
+        let mut stream = self.connect()?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: a\r\n{headers}Connection: close\r\n\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    pub(crate) fn connect(&self) -> Option<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.port)).ok()
     }
 
     /// The value of a metric by its whole key.

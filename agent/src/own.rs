@@ -1,17 +1,48 @@
 //! The agent's own metrics, and those of its process.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 
 use vedette_collector::Gathered;
 use vedette_model::MetricKind;
 use vedette_spool::SpoolStatistics;
 
-use crate::shared::{Numbers, ReplicaNumbers, Shared};
+use crate::shared::{LogReason, Numbers, ReplicaNumbers, Shared};
 
 use MetricKind::{Counter, Gauge};
 
+/// No line of `/proc/self/stat` is longer.
+const STAT_BYTES_MAX: usize = 1024;
+
 /// Writes them all.
-pub(super) fn gather(shared: &Shared, out: &mut Gathered) {
+#[derive(Default)]
+pub(crate) struct Own {
+    /// `/proc/self/stat`, kept open.
+    stat: Option<File>,
+}
+
+impl Own {
+    pub(crate) fn gather(&mut self, shared: &Shared, out: &mut Gathered) {
+        gather(shared, out);
+        self.about_process(shared, out);
+    }
+
+    /// As Prometheus' client libraries have them.
+    fn about_process(&mut self, shared: &Shared, out: &mut Gathered) {
+        if self.stat.is_none() {
+            self.stat = File::open("/proc/self/stat").ok();
+        }
+        let mut buffer = [0; STAT_BYTES_MAX];
+        let read = self.stat.as_ref().and_then(|stat| stat.read_at(&mut buffer, 0).ok());
+        let stat = String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]);
+        // The name, in parentheses, may hold anything.
+        if let Some((_, fields)) = stat.rsplit_once(')') {
+            about_process(shared, fields, out);
+        }
+    }
+}
+
+fn gather(shared: &Shared, out: &mut Gathered) {
     let numbers = shared.numbers().clone();
     let statistics = shared.spool().statistics(shared.now());
     about_collection(&numbers, out);
@@ -19,7 +50,6 @@ pub(super) fn gather(shared: &Shared, out: &mut Gathered) {
     about_replicas(shared, &numbers, out);
     about_identity(shared, &numbers, out);
     about_config(&numbers, out);
-    about_process(shared, out);
 }
 
 fn one(out: &mut Gathered, name: &str, kind: MetricKind, help: &str, value: f64) {
@@ -42,13 +72,17 @@ fn about_collection(numbers: &Numbers, out: &mut Gathered) {
             numbers.ticks_skipped,
         ),
         ("vedette_agent_clock_steps_total", "Times that the wall clock was set.", numbers.clock_steps),
-        ("vedette_agent_logs_started_total", "Logs started.", numbers.logs_started),
         (
             "vedette_agent_series_refused_total",
             "Samples of series for which there is no room.",
             numbers.series_refused,
         ),
         ("vedette_agent_batches_refused_total", "Scrapes too large for a batch.", numbers.batches_refused),
+        (
+            "vedette_agent_http_connections_refused_total",
+            "HTTP connections closed as there were too many.",
+            numbers.http_connections_refused,
+        ),
         ("vedette_agent_scrapes_total", "Scrapes of configured targets.", numbers.scrapes),
         (
             "vedette_agent_scrapes_failed_total",
@@ -65,6 +99,10 @@ fn about_collection(numbers: &Numbers, out: &mut Gathered) {
     ];
     for (name, help, value) in seconds {
         one(out, name, Counter, help, value.as_secs_f64());
+    }
+    let mut family = out.family("vedette_agent_logs_started_total", Counter, "Logs started.");
+    for reason in LogReason::ALL {
+        family.sample(&[("reason", reason.as_str())], numbers.logs_started[reason as usize] as f64);
     }
     one(out, "vedette_agent_targets", Gauge, "Configured targets.", numbers.targets as f64);
 }
@@ -226,20 +264,17 @@ fn about_config(numbers: &Numbers, out: &mut Gathered) {
     one(out, "vedette_agent_config_last_reload_success_timestamp_seconds", Gauge, help, at);
 }
 
-/// As Prometheus' client libraries have them.
-fn about_process(shared: &Shared, out: &mut Gathered) {
-    let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return };
-    // The name, in parentheses, may hold anything.
-    let Some((_, rest)) = stat.rsplit_once(')') else { return };
-    let fields: Vec<f64> =
-        rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
-    let field = |number: usize| fields.get(number - 4).copied().unwrap_or(0.0);
+/// `fields` of `/proc/self/stat` from the third on.
+fn about_process(shared: &Shared, fields: &str, out: &mut Gathered) {
+    let field = |number: usize| {
+        let value = fields.split_ascii_whitespace().nth(number - 3);
+        value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    };
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     let page = rustix::param::page_size() as f64;
     let cpu = (field(14) + field(15)) / ticks;
     one(out, "process_cpu_seconds_total", Counter, "Total user and system CPU time spent in seconds.", cpu);
-    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    one(out, "process_open_fds", Gauge, "Number of open file descriptors.", open as f64);
+    one(out, "process_open_fds", Gauge, "Number of open file descriptors.", open_descriptors() as f64);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(f64::INFINITY, |limit| limit as f64);
     one(out, "process_max_fds", Gauge, "Maximum number of open file descriptors.", limit);
@@ -248,4 +283,13 @@ fn about_process(shared: &Shared, out: &mut Gathered) {
     let started = shared.clock.started_at().as_seconds();
     let help = "Start time of the process since unix epoch in seconds.";
     one(out, "process_start_time_seconds", Gauge, help, started);
+}
+
+/// The kernel counts them itself since 6.2; before that the folder has no size.
+fn open_descriptors() -> u64 {
+    let counted = fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());
+    if counted > 0 {
+        return counted;
+    }
+    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
