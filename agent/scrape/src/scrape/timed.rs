@@ -10,6 +10,8 @@ use crate::scrape::ScrapeError;
 
 /// How far ahead of the scrape a sample's own time may be, as in Prometheus.
 const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
+/// The earliest own time. No aggregator stores what was before 1970, and it would refuse the whole batch.
+const EARLIEST: Timestamp = Timestamp::from_millis(0);
 
 /// What became of a sample.
 pub(crate) enum Taken {
@@ -71,7 +73,7 @@ impl Timed {
         if latest.is_some() && track {
             self.tracked.insert(key.into());
         }
-        if at.millis_since(now) > AHEAD_MAX_MS {
+        if at < EARLIEST || at.millis_since(now) > AHEAD_MAX_MS {
             return Ok(Taken::OutOfBounds);
         }
         match latest {
