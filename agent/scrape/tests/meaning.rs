@@ -142,8 +142,10 @@ fn own_times() {
     assert_eq!(own(&rig.text("b 2\n").1), ["b 2 @30000"]);
     let (outcome, rows) = rig.text("a 1 99999999\n");
     assert_eq!((own(&rows), outcome.out_of_bounds), (vec!["b stale @40000"], 1));
-    let (outcome, rows) = rig.text("e 1 -1\n");
-    assert_eq!((own(&rows).len(), outcome.out_of_bounds), (0, 1));
+    let open_metrics = "application/openmetrics-text; version=1.0.0".to_owned();
+    let before_1970 = vedette_scrape::Body { content_type: open_metrics, bytes: "e 1 -1.5\n# EOF\n".into() };
+    let (outcome, rows) = rig.result(Ok(before_1970));
+    assert_eq!((own(&rows).len(), outcome.out_of_bounds), (0, 1), "{:?}", outcome.error);
 
     let mut rig = Rig::new("honor_timestamps: false");
     assert_eq!(own(&rig.text("a 1 5000\n").1), ["a 1 @10000"]);
