@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vedette_transport::{AcceptError, Accepted, Handshake, Listener, serve_enroll, serve_peer};
+use vedette_transport::{AcceptError, Accepted, Handshake, Listener, close, serve_enroll, serve_peer};
 use vedette_wire::control::EnrollAnswer;
+use vedette_wire::session::CloseCode;
 
-use crate::peers::NoFrames;
+use crate::peers::StoredFrames;
 use crate::{Shared, session};
 
 /// Takes calls until `stop`; returns when all connections are done with.
@@ -53,9 +54,10 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
         }
         Ok(Accepted::Peer { replica, connection }) => {
             shared.metrics.handshakes.with_label_values(&["peer"]).inc();
+            let frames = Arc::new(StoredFrames(shared.storage.clone()));
             let served = tokio::select! {
                 () = stop.cancelled() => return,
-                served = serve_peer(&connection, shared.group.members(), Arc::new(NoFrames)) => served,
+                served = serve_peer(&connection, shared.group.members(), frames) => served,
             };
             if let Err(error) = served {
                 tracing::debug!(%replica, %error, "a peer's connection broke");
@@ -63,6 +65,11 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
         }
         Ok(Accepted::Enroll { member, connection }) => {
             shared.metrics.handshakes.with_label_values(&["enroll"]).inc();
+            let Ok(_permit) = shared.enrolments.try_acquire() else {
+                let message = "too many enrolments at once";
+                shared.refused("enrolments", "enrolments", message);
+                return close(&connection, CloseCode::Overload, message);
+            };
             let now = shared.clock.now().wall;
             // Not cut off by `stop`: a spent token should come with its certificate. It is bounded in time.
             let outcome = match serve_enroll(Arc::clone(&shared.group), connection, member, now).await {

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quinn::Endpoint;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vedette_model::Timestamp;
 use vedette_storage::Storage;
@@ -50,6 +51,8 @@ pub struct IngestLimits {
     pub unacknowledged_frames_max: u32,
     /// Their bytes.
     pub unacknowledged_bytes_max: u32,
+    /// How long a stream may stop in the middle of a frame.
+    pub stall_timeout: Duration,
 }
 
 impl Default for IngestLimits {
@@ -59,6 +62,7 @@ impl Default for IngestLimits {
             connections_per_agent_max: 4,
             unacknowledged_frames_max: 1024,
             unacknowledged_bytes_max: 2 << 20,
+            stall_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -88,8 +92,13 @@ struct Shared {
     metrics: IngestMetrics,
     sessions: Mutex<Sessions>,
     refusals: Mutex<Refusals>,
+    /// Newcomers that may be served at once: they have shown no certificate.
+    enrolments: Semaphore,
     clock: Clock,
 }
+
+/// See [`Shared::enrolments`].
+const ENROLMENTS_MAX: usize = 64;
 
 impl Ingest {
     /// Nothing is taken before [`Ingest::serve`]. Fails when the registry already has metrics of the same names.
@@ -109,6 +118,7 @@ impl Ingest {
             metrics,
             sessions: Mutex::new(Sessions::default()),
             refusals: Mutex::new(Refusals::default()),
+            enrolments: Semaphore::new(ENROLMENTS_MAX),
             clock: Clock::start(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -138,10 +148,10 @@ impl Shared {
         }
     }
 
-    /// What peers have of a gap, in order; the newest batch of it that storage then has. Bounded in time.
+    /// What peers have of a gap, in order, maybe with what is needed to read it in front. Bounded in time.
     async fn recover(&self, log: LogId, from: BatchSeq, to: BatchSeq) -> Vec<vedette_transport::Frame> {
         let frames = peers::fetch(self, log, from, to).await;
-        let batches = frames.last().map_or(0, |last| last.header.last_seq.0 - from.0 + 1);
+        let batches = frames.last().map_or(0, |last| (last.header.last_seq.0 + 1).saturating_sub(from.0));
         self.metrics.gap_batches_recovered.inc_by(batches);
         frames
     }

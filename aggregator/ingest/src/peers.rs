@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use vedette_storage::Storage;
 use vedette_transport::{
     Connected, Frame, PeerFrames, PeerStore, Protocol, close, connect, exchange_members, fetch_frames,
 };
 use vedette_wire::control::{FetchFrames, Member};
 use vedette_wire::session::CloseCode;
-use vedette_wire::{BatchSeq, LogId};
+use vedette_wire::{BatchSeq, FrameKind, LogId};
 
 use crate::Shared;
 
@@ -105,7 +106,12 @@ async fn fetch_from(
         }
         let wanted = FetchFrames { log, from: next, to };
         match fetch_frames(&connected.connection, wanted).await.map_err(|error| error.to_string())? {
-            PeerFrames::Frames(more) if !more.is_empty() => frames.extend(more),
+            PeerFrames::Frames(more) if !more.is_empty() => {
+                if frames.is_empty() {
+                    frames.extend(fetch_segment_start(shared, &connected, log, &more[0]).await?);
+                }
+                frames.extend(more);
+            }
             PeerFrames::Frames(_) | PeerFrames::NotHere => break,
         }
     }
@@ -113,12 +119,36 @@ async fn fetch_from(
     Ok(())
 }
 
-/// What this replica can give its peers: nothing so far, since storage does not give frames back. Peers hear "not
-/// here" and record their gaps.
-pub(crate) struct NoFrames;
+/// What has to come before `first` so that storage can read it: its segment from the key batch on, which storage has
+/// but may no longer have at hand.
+async fn fetch_segment_start(
+    shared: &Shared,
+    connected: &Connected,
+    log: LogId,
+    first: &Frame,
+) -> Result<Vec<Frame>, String> {
+    let header = &first.header;
+    if header.kind != FrameKind::Delta || !shared.storage.resume(log).needs_key {
+        return Ok(Vec::new());
+    }
+    let wanted = FetchFrames { log, from: header.key_seq, to: BatchSeq(header.seq.0 - 1) };
+    match fetch_frames(&connected.connection, wanted).await.map_err(|error| error.to_string())? {
+        PeerFrames::Frames(frames) if frames.last().is_some_and(|last| last.header.last_seq == wanted.to) => {
+            Ok(frames)
+        }
+        PeerFrames::Frames(_) | PeerFrames::NotHere => {
+            Err(format!("the peer has batch {} and not all of its segment before it", header.seq))
+        }
+    }
+}
 
-impl PeerStore for NoFrames {
-    fn fetch(&self, _wanted: &FetchFrames, _bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
-        Ok(Vec::new())
+/// What this replica can give its peers: what is in storage's log. That reaches back some minutes, and further for
+/// logs whose segment is still open; what is only in parts is not here, and peers record a hole.
+pub(crate) struct StoredFrames(pub(crate) Storage);
+
+impl PeerStore for StoredFrames {
+    fn fetch(&self, wanted: &FetchFrames, bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
+        let frames = self.0.frames(wanted.log, wanted.from, wanted.to, bytes_max);
+        frames.map_err(|fault| fault.to_string())
     }
 }

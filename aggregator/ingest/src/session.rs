@@ -56,12 +56,25 @@ pub(crate) async fn run(
     shared.metrics.sessions.set(lock(&shared.sessions).len() as i64);
     tracing::info!(%agent, %address, "session began");
 
-    let ended = serve(&shared, &agent, id, &connection, stop).await;
+    let ended = tokio::select! {
+        ended = serve(&shared, &agent, id, &connection, stop.clone()) => ended,
+        // An agent that does not read may keep the session from saying so.
+        () = stopped(&stop) => {
+            close(&connection, CloseCode::ShuttingDown, "the replica is going away");
+            "the replica is going away".to_owned()
+        }
+    };
 
     let change = lock(&shared.sessions).end(&agent, id);
     shared.metrics.sessions.set(lock(&shared.sessions).len() as i64);
     report_conflict(&shared, &agent, change);
     tracing::info!(%agent, %address, reason = ended, "session ended");
+}
+
+/// When sessions that have not ended by themselves after `stop` are cut off.
+async fn stopped(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(2 * FAREWELL_TIMEOUT).await;
 }
 
 async fn serve(
@@ -170,7 +183,8 @@ impl Driver<'_> {
                 },
                 incoming = self.connection.accept_uni() => match incoming {
                     Ok(incoming) => {
-                        readers.spawn(stream::read(Arc::clone(self.shared), incoming, events_sender.clone()));
+                        let (shared, agent) = (Arc::clone(self.shared), self.agent.clone());
+                        readers.spawn(stream::read(shared, agent, incoming, events_sender.clone()));
                     }
                     Err(error) => return error.to_string(),
                 },
@@ -228,21 +242,36 @@ impl Driver<'_> {
                     self.submit_all([submission].into());
                 }
             }
+            StreamEvent::Stalled { stream } => {
+                let message = "a data stream stopped in the middle of a frame";
+                self.shared.refused("stalled", self.agent.as_str(), message);
+                if let Some(log) = self.log_of(stream) {
+                    self.session.on_refused(log, RefuseReason::Frame, message.to_owned(), Duration::ZERO);
+                }
+                self.on_stream_end(stream);
+            }
             StreamEvent::Ended { stream, error } => {
                 if let Some(error) = error {
                     tracing::debug!(agent = %self.agent, stream, %error, "a data stream broke");
                     self.refuse_broken_stream(stream, &error);
                 }
-                self.session.on_stream_end(stream);
-                self.streams.retain(|_, current| *current != stream);
+                self.on_stream_end(stream);
             }
         }
     }
 
+    fn on_stream_end(&mut self, stream: u64) {
+        self.session.on_stream_end(stream);
+        self.streams.retain(|_, current| *current != stream);
+    }
+
+    fn log_of(&self, stream: u64) -> Option<LogId> {
+        self.streams.iter().find(|(_, current)| **current == stream).map(|(log, _)| *log)
+    }
+
     /// Bytes that are no frame: the log is refused. A stream that just broke off is resumed by the agent.
     fn refuse_broken_stream(&mut self, stream: u64, error: &StreamError) {
-        let log = self.streams.iter().find(|(_, current)| **current == stream).map(|(log, _)| *log);
-        if let (StreamError::Frame(_), Some(log)) = (error, log) {
+        if let (StreamError::Frame(_), Some(log)) = (error, self.log_of(stream)) {
             let message = error.to_string();
             self.shared.refused("frame", self.agent.as_str(), &message);
             self.session.on_refused(log, RefuseReason::Frame, message, RETRY_REFUSED);

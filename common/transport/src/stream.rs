@@ -168,6 +168,11 @@ impl FrameReader {
         self.stream.id().into()
     }
 
+    /// Bytes of a frame that is not whole yet: a sender that stalls in the middle of one holds on to their memory.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next frame; none at the end of the stream. May be dropped and called again.
     pub async fn read(&mut self) -> Result<Option<Frame>, StreamError> {
         loop {
