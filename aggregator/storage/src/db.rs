@@ -181,3 +181,25 @@ pub(crate) fn ingest(
     let Some(parts) = db.cf_handle(PARTS) else { return Ok(()) };
     db.ingest_external_file_cf_opts(&parts, &ingestion, files)
 }
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::statistics::Ticker;
+
+    use super::*;
+
+    #[test]
+    fn every_write_is_synced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.enable_statistics();
+        let db = Db::open(&options, folder.path()).expect("opens");
+        for count in 1..=3 {
+            let mut batch = WriteBatch::default();
+            batch.put(b"key", b"value");
+            write_synced(&db, batch).expect("writes");
+            assert_eq!(options.get_ticker_count(Ticker::WalFileSynced), count);
+        }
+    }
+}

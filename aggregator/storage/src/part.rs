@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
 use rocksdb::{Direction, IteratorMode};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use vedette_chunk::{decode_times, decode_values};
-use vedette_model::{Labels, Matcher, Metadata, MetricKind};
+use vedette_model::{Labels, METRIC_NAME, Matcher, Metadata, MetricKind};
 use vedette_wire::LogId;
 
 use crate::bytes::{BytesError, Reader, open};
@@ -41,7 +41,21 @@ pub(crate) struct Part {
     db: Arc<Db>,
     retired: AtomicBool,
     garbage: Garbage,
+    absent: Mutex<AbsentCache>,
 }
+
+/// What queries ask of a part because of writers that are gone. A writer may be gone for as long as retention keeps
+/// its part, and a part does not change, so it is looked up once. Both are forgotten at [`ABSENT_MAX`].
+#[derive(Default)]
+struct AbsentCache {
+    /// The series named `up` that a log has brought.
+    up_of: FxHashMap<LogId, Vec<Labels>>,
+    /// Where a series is, if it is here.
+    ordinals: FxHashMap<Labels, Option<u32>>,
+}
+
+/// Entries that a part remembers of each kind.
+const ABSENT_MAX: usize = 65_536;
 
 impl Drop for Part {
     fn drop(&mut self) {
@@ -53,7 +67,7 @@ impl Drop for Part {
 
 impl Part {
     pub(crate) fn new(record: PartRecord, db: Arc<Db>, garbage: Garbage) -> Self {
-        Self { record, db, retired: AtomicBool::new(false), garbage }
+        Self { record, db, retired: AtomicBool::new(false), garbage, absent: Mutex::default() }
     }
 
     /// Its record is gone: its files go with the last reference.
@@ -101,6 +115,59 @@ impl Part {
         }
         let all = || (0..self.record.series).collect();
         Ok(found.unwrap_or_else(all) - excluded)
+    }
+
+    /// The series named `up` that one of `logs` has brought, into `out`.
+    pub(crate) fn up_of(
+        self: &Arc<Self>,
+        logs: &FxHashSet<LogId>,
+        up: &str,
+        mut out: impl FnMut(&Labels),
+    ) -> Result<(), ReadError> {
+        let wanted = || self.record.logs.iter().map(|batches| batches.log).filter(|log| logs.contains(log));
+        if wanted().next().is_none() {
+            return Ok(());
+        }
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted().any(|log| !absent.up_of.contains_key(&log)) {
+            if absent.up_of.values().map(Vec::len).sum::<usize>() > ABSENT_MAX {
+                absent.up_of.clear();
+            }
+            let mut found: FxHashMap<LogId, Vec<Labels>> = wanted().map(|log| (log, Vec::new())).collect();
+            let mut reader = PartReader::new(Arc::clone(self));
+            for ordinal in self.matching(&[Matcher::equal(METRIC_NAME, up)])? {
+                for log in reader.logs(ordinal)? {
+                    if let Some(series) = found.get_mut(&log) {
+                        series.push(reader.labels(ordinal)?);
+                    }
+                }
+            }
+            absent.up_of.extend(found);
+        }
+        wanted().filter_map(|log| absent.up_of.get(&log)).flatten().for_each(&mut out);
+        Ok(())
+    }
+
+    /// The series with exactly these labels, if it is here.
+    pub(crate) fn ordinal_of(self: &Arc<Self>, labels: &Labels) -> Result<Option<u32>, ReadError> {
+        let absent = || self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = absent().ordinals.get(labels) {
+            return Ok(*known);
+        }
+        let matchers: Vec<Matcher> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+        let mut reader = PartReader::new(Arc::clone(self));
+        let mut found = None;
+        for ordinal in self.matching(&matchers)? {
+            if reader.labels(ordinal)? == *labels {
+                found = Some(ordinal);
+            }
+        }
+        let mut absent = absent();
+        if absent.ordinals.len() >= ABSENT_MAX {
+            absent.ordinals.clear();
+        }
+        absent.ordinals.insert(labels.clone(), found);
+        Ok(found)
     }
 
     fn with_value(
@@ -337,21 +404,11 @@ impl PartReader {
         Ok(false)
     }
 
-    /// Whether one of `logs` has brought the series something that may lie in the range.
-    pub(crate) fn is_of(
-        &mut self,
-        ordinal: u32,
-        logs: &FxHashSet<LogId>,
-        start: i64,
-        end: i64,
-    ) -> Result<bool, ReadError> {
-        let of = |part: &Part, place: u32| {
-            part.record.logs.get(place as usize).is_some_and(|batches| logs.contains(&batches.log))
-        };
+    /// The logs that have brought the series.
+    fn logs(&mut self, ordinal: u32) -> Result<Vec<LogId>, ReadError> {
         let columns = self.columns(ordinal)?;
-        Ok(columns
-            .iter()
-            .any(|column| column.first <= end && column.last >= start && of(&self.part, column.log)))
+        let logs = &self.part.record.logs;
+        Ok(columns.iter().filter_map(|column| Some(logs.get(column.log as usize)?.log)).collect())
     }
 
     fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {

@@ -49,7 +49,9 @@ impl LogRecord {
         push_unsigned(&mut out, self.complete.as_slice().len() as u64);
         for range in self.complete.as_slice() {
             push_signed(&mut out, range.from.as_millis());
-            push_unsigned(&mut out, range.through.millis_since(range.from) as u64);
+            // Two's complement: a range may be wider than a signed number says.
+            let width = range.through.as_millis().wrapping_sub(range.from.as_millis());
+            push_unsigned(&mut out, width as u64);
         }
         push_unsigned(&mut out, self.gaps.len() as u64);
         for gap in &self.gaps {
@@ -70,8 +72,10 @@ impl LogRecord {
         let watermark = reader.unsigned()?;
         let mut complete = RangeSet::default();
         for _ in 0..reader.elements()? {
-            let from = Timestamp::from_millis(reader.signed()?);
-            complete.add(from, from.plus_millis(reader.unsigned()? as i64));
+            let from = reader.signed()?;
+            let through = from.checked_add_unsigned(reader.unsigned()?);
+            let through = through.ok_or_else(|| BytesError::damaged(Self::WHAT, "end of a range"))?;
+            complete.add(Timestamp::from_millis(from), Timestamp::from_millis(through));
         }
         let mut gaps = Vec::new();
         for _ in 0..reader.elements()? {

@@ -248,15 +248,15 @@ impl View {
         up_matchers.extend(matchers.iter().filter(|matcher| !on_name(matcher)).cloned());
         let mut found = BTreeSet::new();
         for part in self.parts.iter().filter(|part| part.overlaps(reach, start)) {
-            if !part.record.logs.iter().any(|batches| logs.contains(&batches.log)) {
-                continue;
-            }
-            let mut reader = PartReader::new(Arc::clone(part));
-            for ordinal in part.matching(&up_matchers).map_err(&self.on_error)? {
-                if reader.is_of(ordinal, &logs, reach, start).map_err(&self.on_error)? {
-                    found.insert(reader.labels(ordinal).map_err(&self.on_error)?);
+            let accepts = |labels: &Labels| {
+                up_matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+            };
+            part.up_of(&logs, UP, |labels| {
+                if accepts(labels) {
+                    found.insert(labels.clone());
                 }
-            }
+            })
+            .map_err(&self.on_error)?;
         }
         for head in &self.heads {
             let series = self.head_series(head, &up_matchers, reach, start).into_iter();
@@ -297,15 +297,8 @@ impl View {
     /// The series with exactly these labels.
     fn ordinals_of(&self, part: &Arc<Part>, wanted: &BTreeSet<Labels>) -> Result<RoaringBitmap, SelectError> {
         let mut found = RoaringBitmap::new();
-        let mut reader = PartReader::new(Arc::clone(part));
         for labels in wanted {
-            let matchers: Vec<Matcher> =
-                labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-            for ordinal in part.matching(&matchers).map_err(&self.on_error)? {
-                if reader.labels(ordinal).map_err(&self.on_error)? == *labels {
-                    found.insert(ordinal);
-                }
-            }
+            found.extend(part.ordinal_of(labels).map_err(&self.on_error)?);
         }
         Ok(found)
     }

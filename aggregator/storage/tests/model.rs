@@ -386,3 +386,39 @@ fn conflicts_are_decided_by_the_log_and_counted_once() {
     assert_eq!((statistics.merges, statistics.conflicts), (1, 1));
     assert_eq!(dump(&storage.view(at(0)), &[], 0, i64::MAX), expected);
 }
+
+#[test]
+fn a_writer_long_dead_reads_as_down_unless_another_has_its_series() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let day = 86_400_000;
+    let up = |at: i64, name: &str| vec![(0, at, vec![(name.to_owned(), 1.0)])];
+    let (mut dead, mut live) = (LogWriter::new("dead", 1, 64), LogWriter::new("live", 2, 64));
+    submit_durable(&storage, dead.batch((DAY - 1000, DAY), &up(DAY - 300, "up")), 1);
+    storage.freeze(at(DAY));
+    let zeros = |now: i64| {
+        let found = dump(&storage.view(at(now)), &[Matcher::equal("__name__", "up")], now - 2500, now);
+        let samples = found.into_iter().flat_map(|(_, samples)| samples);
+        samples.filter(|(_, bits)| *bits == 0).map(|(at, _)| at - now).collect::<Vec<_>>()
+    };
+    for tick in 1..5 {
+        let now = DAY + tick * day;
+        submit_durable(&storage, live.batch((now - day, now), &up(now - 400, "other")), tick as u64);
+        storage.freeze(at(now));
+        for _ in 0..2 {
+            assert_eq!(zeros(now), [-2300, -1300, -300]);
+        }
+    }
+    // Another writer brings the same series: what the dead one left is not shown under it.
+    let now = DAY + 5 * day;
+    for (seq, before) in [(5, 4400), (6, 3400), (7, 2400), (8, 1400), (9, 400)] {
+        submit_durable(&storage, live.batch((now - day, now - before), &up(now - before, "up")), seq);
+        if seq == 6 {
+            storage.freeze(at(now));
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(zeros(now), [0i64; 0]);
+        storage.freeze(at(now));
+    }
+}
