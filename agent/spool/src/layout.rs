@@ -173,15 +173,21 @@ fn intact(bytes: &[u8]) -> Option<FrameHeader> {
     check_frame(frame).ok()
 }
 
+/// No wire segment has nearly as many batches: a greater number is garbage that looks like a frame.
+const BATCHES_BEHIND_MAX: u64 = 1 << 16;
+
 /// The greatest number of an intact frame that begins anywhere behind `from` and continues the segment.
 fn last_frame_behind(bytes: &[u8], from: usize, next: BatchSeq) -> Option<BatchSeq> {
-    /// No wire segment has nearly as many batches: a greater number is garbage that looks like a frame.
-    const BATCHES_BEHIND_MAX: u64 = 1 << 16;
     let mut last = None;
     let mut offset = from;
     while offset < bytes.len() {
         match intact(&bytes[offset..]) {
-            Some(header) if header.seq >= next && header.seq.0 - next.0 < BATCHES_BEHIND_MAX => {
+            // A gap's frame is never in a segment, and may end at any number.
+            Some(header)
+                if header.kind != FrameKind::Gap
+                    && header.seq >= next
+                    && header.seq.0 - next.0 < BATCHES_BEHIND_MAX =>
+            {
                 last = last.max(Some(header.last_seq));
                 offset += header.frame_len.max(1);
             }
@@ -197,10 +203,28 @@ fn read_header(bytes: &[u8]) -> Result<(LogId, BatchSeq), RecordError> {
     Ok((LogId(reader.u128()?), BatchSeq(reader.u64()?)))
 }
 
-/// Runs the segment and gap readers over any bytes: the body of the fuzz target, and of the test that replays
-/// its corpus.
+/// Runs the readers of all files over any bytes, as they are and with the checksums that they should have, so that
+/// what is behind those is reached: the body of the fuzz target, and of the test that replays its corpus.
 #[doc(hidden)]
 pub fn fuzz_files(bytes: &[u8]) {
+    check_files(bytes);
+    let mut sealed = bytes.to_vec();
+    crate::record::seal(&mut sealed);
+    check_files(&sealed);
+    let mut sealed = bytes.to_vec();
+    if let Some((header, mut frames)) = sealed.split_at_mut_checked(SEGMENT_HEADER_LEN) {
+        crate::record::seal(header);
+        while let Ok(Some(header)) = FrameHeader::parse(frames)
+            && let Some((frame, rest)) = frames.split_at_mut_checked(header.frame_len)
+        {
+            vedette_wire::seal_frame(frame);
+            frames = rest;
+        }
+    }
+    check_files(&sealed);
+}
+
+fn check_files(bytes: &[u8]) {
     let scan = scan_segment(bytes, LogId(1), BatchSeq(1));
     assert!(scan.good_len <= bytes.len());
     let mut expected = SEGMENT_HEADER_LEN;
@@ -208,13 +232,18 @@ pub fn fuzz_files(bytes: &[u8]) {
         assert_eq!((frame.seq.0, frame.offset), (1 + index as u64, expected));
         expected += frame.length;
     }
+    if let ScanEnd::Corrupt { last } = scan.end {
+        assert!(last.0 <= bytes.len() as u64 + BATCHES_BEHIND_MAX, "{last} can not be in these bytes");
+    }
     if let Ok(gap) = parse_gap_file(bytes, LogId(1)) {
         assert_eq!(gap_file(LogId(1), gap), bytes);
     }
     if let Ok((replica, cursor)) = crate::state::parse_cursor_file(bytes) {
-        assert!(crate::state::parse_cursor_file(&crate::state::cursor_file(replica, &cursor)).is_ok());
+        let written = crate::state::cursor_file(replica, &cursor);
+        assert_eq!(crate::state::parse_cursor_file(&written), Ok((replica, cursor)));
     }
     if let Ok(members) = crate::state::parse_members_file(bytes) {
-        assert!(crate::state::parse_members_file(&crate::state::members_file(&members)).is_ok());
+        let written = crate::state::members_file(&members);
+        assert_eq!(crate::state::parse_members_file(&written), Ok(members));
     }
 }

@@ -76,6 +76,13 @@ impl RecordWriter {
     }
 }
 
+/// Writes the checksum that a record's bytes ask for, so that a fuzzer can change what is behind it.
+pub(crate) fn seal(record: &mut [u8]) {
+    if let Some((content, checksum)) = record.split_last_chunk_mut::<8>() {
+        *checksum = xxh3_64(content).to_le_bytes();
+    }
+}
+
 /// Reads a record's body; every step is checked against what is there.
 pub(crate) struct RecordReader<'a> {
     rest: &'a [u8],
@@ -102,6 +109,10 @@ impl<'a> RecordReader<'a> {
         }
         if xxh3_64(content) != u64::from_le_bytes(*checksum) {
             return Err(RecordError::Checksum);
+        }
+        // Versions count from 1.
+        if head[4] == 0 {
+            return Err(malformed);
         }
         Ok(Self { rest: body, expected })
     }
