@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use vedette_model::{Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, Timestamp};
 
 use crate::Server;
 use crate::answer::{Answer, Data};
 use crate::error::ApiError;
-use crate::params::{Params, quoted, unescape_name};
+use crate::params::{Params, unescape_name};
 use crate::query::located;
 
 pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) -> Response {
@@ -39,20 +40,30 @@ pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Param
 pub(crate) async fn label_values(
     State(server): State<Arc<Server>>,
     name: Result<Path<String>, PathRejection>,
+    uri: Uri,
     params: Params,
 ) -> Response {
     let name = match name {
         Ok(Path(name)) => unescape_name(&name),
-        Err(_) => return ApiError::BadData("invalid label name: not UTF-8".to_owned()).into_response(),
+        Err(_) => {
+            let found = uri.path().strip_prefix("/api/v1/label/").unwrap_or_default();
+            let found = found.strip_suffix("/values").unwrap_or(found);
+            return invalid_name(&found.replace('%', "\\x")).into_response();
+        }
     };
     if name.is_empty() {
-        return ApiError::BadData(format!("invalid label name: {}", quoted(&name))).into_response();
+        return invalid_name("").into_response();
     }
     let request = CatalogRequest::parse(&params).map_err(ApiError::from);
     respond(&server, "label_values", request, move |source, request| {
         Ok(Data::Words(request.merged(|select| source.label_values(&name, select))?))
     })
     .await
+}
+
+/// As Go's `%q` shows it.
+fn invalid_name(shown: &str) -> ApiError {
+    ApiError::BadData(format!("invalid label name: \"{shown}\""))
 }
 
 /// Which series are asked about.

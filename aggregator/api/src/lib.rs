@@ -24,6 +24,7 @@ mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
@@ -48,6 +49,8 @@ use run::Runner;
 
 /// The largest form, as in Go's `net/http`.
 const FORM_BYTES_MAX: usize = 10 << 20;
+/// How long a form may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Gives a consistent view of all series as of a time.
 pub type SourceProvider = Arc<dyn Fn(Timestamp) -> Box<dyn SeriesSource> + Send + Sync>;
@@ -149,8 +152,12 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
         // As in Go, a body of another type is no form and is ignored.
         let form = if is_form {
-            Bytes::from_request(request, state)
+            // Whoever sends it drop by drop holds a connection.
+            tokio::time::timeout(FORM_TIMEOUT, Bytes::from_request(request, state))
                 .await
+                .map_err(|_| {
+                    ApiError::BadData("error parsing form values: it did not arrive in time".to_owned())
+                })?
                 .map_err(|error| ApiError::BadData(format!("error parsing form values: {error}")))?
         } else {
             Bytes::new()

@@ -14,8 +14,11 @@ pub(crate) struct Params {
 
 impl Params {
     pub(crate) fn parse(query: Option<&str>, form: &[u8]) -> Self {
-        let pairs = form_urlencoded::parse(form)
-            .chain(form_urlencoded::parse(query.unwrap_or_default().as_bytes()))
+        let pairs = [form, query.unwrap_or_default().as_bytes()]
+            .into_iter()
+            .flat_map(|text| text.split(|byte| *byte == b'&'))
+            .filter(|pair| is_well_formed(pair))
+            .flat_map(form_urlencoded::parse)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
         Self { pairs }
@@ -111,9 +114,19 @@ impl Params {
     }
 }
 
+/// As in Go, a pair with a semicolon or half an escape is no pair at all.
+fn is_well_formed(pair: &[u8]) -> bool {
+    let mut escapes = pair.split(|byte| *byte == b'%').skip(1);
+    let is_escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    !pair.contains(&b';') && escapes.all(is_escape)
+}
+
 /// The ends of time in Prometheus' API, and how it spells them.
 const FORMATTED_TIME_MIN: &str = "-292273086-05-16T16:47:06Z";
 const FORMATTED_TIME_MAX: &str = "292277025-08-18T07:12:54.999999999Z";
+/// What people write when they mean "for ever".
+const LAST_OF_CALENDAR: &str = "9999-12-31T23:59:59Z";
+const LAST_OF_CALENDAR_MS: i64 = 253_402_300_799_000;
 /// Half of what 64 bits hold, so that adding offsets to it stays in range.
 const TIME_MIN: Timestamp = Timestamp::from_millis(i64::MIN / 2);
 const TIME_MAX: Timestamp = Timestamp::from_millis(i64::MAX / 2);
@@ -130,11 +143,15 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     match text {
         FORMATTED_TIME_MIN => return Ok(TIME_MIN),
         FORMATTED_TIME_MAX => return Ok(TIME_MAX),
+        // Jiff's time ends a day earlier.
+        LAST_OF_CALENDAR => return Ok(Timestamp::from_millis(LAST_OF_CALENDAR_MS)),
         _ => {}
     }
     static PARSER: DateTimeParser = DateTimeParser::new();
     // Jiff takes more forms than RFC 3339 has: a time zone in brackets, a space for the `T`.
-    let strict = text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
+    // It also takes a second 60.
+    let strict =
+        text.as_bytes().get(10) == Some(&b'T') && text.get(17..19) != Some("60") && !text.contains('[');
     match PARSER.parse_timestamp(text) {
         Ok(time) if strict => Ok(Timestamp::from_millis(floor_millis(time))),
         _ => Err(format!("cannot parse {} to a valid timestamp", quoted(text))),
@@ -244,12 +261,29 @@ mod tests {
             ("1969-12-31T23:59:59.9995Z", -1),
             (FORMATTED_TIME_MIN, i64::MIN / 2),
             (FORMATTED_TIME_MAX, i64::MAX / 2),
+            (LAST_OF_CALENDAR, LAST_OF_CALENDAR_MS),
         ] {
             assert_eq!(parse_time(text), Ok(Timestamp::from_millis(millis)), "{text}");
         }
-        for text in ["", "x", "2030-01-01", "2030-01-01T00:00:00", "2030-01-01 00:00:00Z", "nan"] {
+        for text in [
+            "",
+            "x",
+            "2030-01-01",
+            "2030-01-01T00:00:00",
+            "2030-01-01 00:00:00Z",
+            "nan",
+            "inf",
+            "2030-01-01T23:59:60Z",
+        ] {
             assert!(parse_time(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn malformed_pairs_are_no_pairs() {
+        let params = Params::parse(Some("a=%zz&b=1;2&c=%4&d=%41%&e=%41+x&f"), b"a=1&=x&g=%2B");
+        let text = ["a", "b", "c", "d", "e", "f", "g"].map(|name| params.text(name));
+        assert_eq!(text, ["1", "", "", "", "A x", "", "+"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::Server;
 use crate::answer::{Answer, Cost, Data};
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::run::Control;
+use crate::run::{Control, SAMPLES_HINT, TIMEOUT_HINT};
 
 /// The most steps in a range query, as in Prometheus: "enough for every pixel of a screen".
 const POINTS_MAX: i64 = 11_000;
@@ -124,10 +124,9 @@ impl From<QueryError> for ApiError {
         let message = error.to_string();
         match error {
             QueryError::Invalid(_) => Self::parameter("query", message),
-            QueryError::Execution(_) | QueryError::Unsupported(_) | QueryError::TooManySamples => {
-                Self::Execution(message)
-            }
-            QueryError::Timeout => Self::Timeout(message),
+            QueryError::Execution(_) | QueryError::Unsupported(_) => Self::Execution(message),
+            QueryError::TooManySamples => Self::Execution(message + SAMPLES_HINT),
+            QueryError::Timeout => Self::Timeout(message + TIMEOUT_HINT),
             QueryError::Cancelled => Self::Canceled(message),
             QueryError::Storage(_) => Self::Internal(message),
         }

@@ -32,6 +32,11 @@ impl Default for QueryLimits {
     }
 }
 
+/// Said after Prometheus' words, so that its reader knows what to change.
+pub(crate) const TIMEOUT_HINT: &str = " (limits.query_timeout, or the request's timeout)";
+/// The same for samples.
+pub(crate) const SAMPLES_HINT: &str = " (limits.query_samples_max)";
+
 pub(crate) struct Runner {
     limits: QueryLimits,
     running: Arc<Semaphore>,
@@ -125,7 +130,7 @@ impl Runner {
                 tracing::error!(kind, "a query's thread was lost");
                 Err(ApiError::Internal("the query's thread was lost".to_owned()))
             }
-            Err(_) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
+            Err(_) => Err(ApiError::Timeout(format!("query timed out in query execution{TIMEOUT_HINT}"))),
         }
     }
 
@@ -137,14 +142,16 @@ impl Runner {
         }
         let Ok(_place) = self.waiting.try_acquire() else {
             let waiting_max = self.limits.waiting_max;
-            return Err(ApiError::Unavailable(format!("{waiting_max} queries are waiting already")));
+            return Err(ApiError::Unavailable(format!(
+                "{waiting_max} queries are waiting already (limits.query_waiting_max)"
+            )));
         };
         self.metrics.queries_waiting.inc();
         let turn = tokio::time::timeout_at(deadline, Arc::clone(&self.running).acquire_owned()).await;
         self.metrics.queries_waiting.dec();
         match turn {
             Ok(turn) => Ok(turn.expect("nobody closes the semaphore")),
-            Err(_) => Err(ApiError::Timeout("query timed out in query queue".to_owned())),
+            Err(_) => Err(ApiError::Timeout(format!("query timed out in query queue{TIMEOUT_HINT}"))),
         }
     }
 }
