@@ -21,7 +21,8 @@ async function api(path, params) {
     body: params && new URLSearchParams(params),
     signal: asked.signal,
   });
-  const answer = await response.json();
+  // A proxy in between answers in its own words.
+  const answer = await response.json().catch(() => ({ error: `HTTP ${response.status} ${response.statusText}` }));
   if (answer.status !== "success") throw new Error(answer.error);
   return answer;
 }
@@ -87,6 +88,7 @@ async function showTable() {
     const points = item.values?.map(([at, value]) => `${value} @ ${at}`).join("\n");
     cell(row, points ?? item.value[1], "number").style.whiteSpace = "pre";
   }
+  if (!rows.rows.length) cell(rows.insertRow(), span("quiet", "Nothing matches at this time.")).colSpan = 2;
   const more = list.length > ROWS_MAX ? `, the first ${ROWS_MAX} shown` : "";
   const count = resultType === "vector" || resultType === "matrix" ? list.length : 1;
   element("table-note").textContent = `${count} result${count === 1 ? "" : "s"}${more}, ${Math.round(performance.now() - begun)} ms`;
@@ -229,7 +231,7 @@ function drawAxes(context) {
   context.beginPath();
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const tick of niceTicks(scale.low, scale.high, 6)) {
+  for (const tick of state.series.length ? niceTicks(scale.low, scale.high, 7) : [0]) {
     const y = Math.round(scale.y(tick)) + 0.5;
     context.moveTo(scale.left, y);
     context.lineTo(scale.right, y);
@@ -241,9 +243,16 @@ function drawAxes(context) {
     const x = Math.round(scale.x(tick)) + 0.5;
     context.moveTo(x, scale.bottom);
     context.lineTo(x, scale.bottom + 5);
-    context.fillText(timeText(tick), x, scale.bottom + 9);
+    const text = timeText(tick);
+    // At the edge it stays inside, so that none is cut.
+    const half = context.measureText(text).width / 2;
+    context.fillText(text, Math.min(x, scale.right + 12 - half), scale.bottom + 9);
   }
   context.stroke();
+  if (!state.series.length) {
+    context.font = "15px system-ui, sans-serif";
+    context.fillText("Nothing matches in this time.", (scale.left + scale.right) / 2, (scale.top + scale.bottom) / 2);
+  }
 }
 
 function drawSeries(context, series, strong) {
@@ -322,6 +331,7 @@ async function show() {
     element(`view-${view}`).hidden = view !== state.view;
     element(`tab-${view}`).setAttribute("aria-selected", String(view === state.view));
   }
+  for (const part of element(`view-${state.view}`).children) part.hidden = false;
   element("query").hidden = state.view === "agents";
   try {
     if (state.view === "agents") await showAgents();
@@ -329,7 +339,11 @@ async function show() {
     else if (state.view === "graph") await showGraph();
     else await showTable();
   } catch (error) {
-    if (error.name !== "AbortError") say(error.message, true);
+    if (error.name === "AbortError") return;
+    // What stands there belongs to another question.
+    for (const part of element(`view-${state.view}`).children) part.hidden = part.className !== "controls";
+    element("graph-note").textContent = "";
+    say(error.message, true);
   }
 }
 
@@ -370,6 +384,14 @@ function listen() {
 }
 
 async function greet() {
+  try {
+    await offer();
+  } catch {
+    // The first question will say what is wrong.
+  }
+}
+
+async function offer() {
   const names = await (await fetch(`api/v1/label/__name__/values?limit=${METRICS_OFFERED_MAX}`)).json();
   element("metrics").replaceChildren(...(names.data ?? []).map((name) => new Option(name)));
   const build = await (await fetch("api/v1/status/buildinfo")).json();
