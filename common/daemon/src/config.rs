@@ -13,6 +13,9 @@ use tracing::Level;
 
 use crate::logging::LogFormat;
 
+/// Characters of the file that an error shows.
+const SOURCE_SHOWN_MAX: usize = 80;
+
 /// A value that may be left out, and where it stands.
 pub type Key<T> = Option<Spanned<T>>;
 
@@ -105,11 +108,25 @@ impl ConfigFile {
         }
         serde_saphyr::from_str(&self.text).map_err(|error| {
             let line = error.location().map_or(0, |location| location.line());
-            // One line: the parser's own text shows the source around the error as well.
-            let message = error.without_snippet().to_string();
-            let message = message.lines().next().unwrap_or_default().to_owned();
+            let message = self.shape_message(&error.without_snippet().to_string(), line);
             ConfigError::Parse { file: self.path.clone(), line, message }
         })
+    }
+
+    /// One line without the place, which stands before it; with the source where no key is named.
+    fn shape_message(&self, text: &str, line: u64) -> String {
+        let text = text.lines().next().unwrap_or_default();
+        let text = text.rfind(" at line ").map_or(text, |at| &text[..at]);
+        // What an empty list of keys leaves.
+        let text = text.trim_end().trim_end_matches(", expected one of");
+        let source = line.checked_sub(1).and_then(|line| self.text.lines().nth(usize::try_from(line).ok()?));
+        match source.map(str::trim) {
+            Some(source) if !text.contains('`') && !source.is_empty() => {
+                let shown: String = source.chars().take(SOURCE_SHOWN_MAX).collect();
+                format!("{text}: {shown}")
+            }
+            Some(_) | None => text.to_owned(),
+        }
     }
 
     /// Gives a key's value, where there is one, to `apply`.
@@ -201,11 +218,18 @@ mod tests {
     #[serde(default, deny_unknown_fields)]
     struct Raw {
         address: Key<String>,
+        count: Key<u32>,
+        empty: RawEmpty,
     }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct RawEmpty {}
 
     fn check(text: &str) -> Result<(), String> {
         let file = ConfigFile::from_text("a.yml", text);
         let raw: Raw = file.parse().map_err(|error| error.to_string())?;
+        assert!(raw.count.is_none());
         file.read("address", &raw.address, |text| listen_address(text).map(drop))
             .map_err(|error| error.to_string())
     }
@@ -218,12 +242,15 @@ mod tests {
         for (text, expected) in [
             ("\naddress: nowhere\n", "a.yml:2: address: \"nowhere\" is not host:port"),
             ("address: '127.0.0.1:x'\n", "a.yml:1: address: \"127.0.0.1:x\" is not host:port"),
-            ("adress: x\n", "a.yml:1: unknown field `adress`"),
+            ("adress: x\n", "a.yml:1: unknown field `adress`, expected one of address, count, empty"),
+            ("\ncount: -1\n", "a.yml:2: invalid u32: count: -1"),
+            ("empty: {lease: 5s}\n", "a.yml:1: unknown field `lease`"),
             ("address: [\n", "a.yml:"),
         ] {
             let error = check(text).expect_err(text);
             assert!(error.starts_with(expected), "{text:?}: {error}");
             assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(!error.contains(" at line ") && !error.ends_with("one of"), "{error}");
         }
     }
 
