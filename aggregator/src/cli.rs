@@ -48,7 +48,11 @@ pub(crate) enum Command {
     /// Run the aggregator.
     Serve,
     /// Check the configuration and say what is wrong with it.
-    Check,
+    Check {
+        /// The file; else the one of `--config.file`.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Tokens, with which agents and replicas enrol.
     Token {
         #[command(subcommand)]

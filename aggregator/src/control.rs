@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -128,7 +128,7 @@ fn answer_to(line: &str, group: &Group, status: &Status) -> Answer {
 fn ask(data: &Path, request: &Request) -> Result<Answer> {
     let path = socket_path(data);
     let mut stream = BlockingStream::connect(&path)
-        .with_context(|| format!("{}: is the aggregator running on this data folder?", path.display()))?;
+        .map_err(|error| anyhow!("{}: {}", path.display(), not_reached(&error)))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
@@ -136,6 +136,18 @@ fn ask(data: &Path, request: &Request) -> Result<Answer> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     serde_json::from_str(&answer).context("the aggregator's answer makes no sense")
+}
+
+fn not_reached(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            "no aggregator runs on this data folder (--storage.path)".to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            "permission denied: ask as the user that runs the aggregator".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// `token create`
@@ -154,4 +166,18 @@ fn print(answer: Answer) -> Result<()> {
         Answer::Error(message) => bail!(message),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_not_be_asked_is_told_why() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let error = create_token(folder.path(), Kind::Agent, 1).expect_err("nobody listens").to_string();
+        assert!(error.ends_with("no aggregator runs on this data folder (--storage.path)"), "{error}");
+        let denied = not_reached(&ErrorKind::PermissionDenied.into());
+        assert!(denied.contains("as the user that runs the aggregator"), "{denied}");
+    }
 }

@@ -4,6 +4,7 @@ mod advertise;
 mod cli;
 mod config;
 mod control;
+mod http;
 mod join;
 mod metrics;
 mod serve;
@@ -23,7 +24,11 @@ const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let config = match Config::load(&cli.flags) {
+    let mut flags = cli.flags;
+    if let Some(Command::Check { file: Some(file) }) = &cli.command {
+        flags.config_file = Some(file.clone());
+    }
+    let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}");
@@ -31,9 +36,10 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&cli.flags, config),
-        Command::Check => {
-            println!("the configuration is fine");
+        Command::Serve => serve::run(&flags, config),
+        Command::Check { .. } => {
+            let file = flags.config_file.as_ref().map(|file| file.display().to_string());
+            println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
             Ok(())
         }
         Command::Token { command: TokenCommand::Create { kind, ttl } } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, GaugeVec, Opts, Registry};
+use vedette_api::AgentStatus;
 use vedette_daemon::{build, clock};
 use vedette_storage::Statistics;
 
@@ -51,12 +52,37 @@ impl LookedUp {
             "Batches that agents no longer had, over all logs that are known.",
             lost as f64,
         );
-        let lags = agents.iter().filter_map(|agent| {
+        let count =
+            |wanted: fn(&AgentStatus) -> bool| agents.iter().filter(|agent| wanted(agent)).count() as f64;
+        families.gauge(
+            "agents_connected",
+            "Agents with a live session.",
+            count(|agent| !agent.addresses.is_empty()),
+        );
+        families.gauge(
+            "agents_with_identity_conflict",
+            "Agents whose name several connections use at once: clones.",
+            count(|agent| agent.identity_conflict),
+        );
+        // Each labelled gauge for the first agents only: a fleet is watched by the sums above and by `up`.
+        let first = || agents.iter().take(AGENTS_MAX);
+        let lags = first().filter_map(|agent| {
             let lag = now.millis_since(agent.complete_through?) as f64 / 1000.0;
             Some((agent.name.as_str(), lag))
         });
         let help = "Time since an agent's data is whole, for the first agents by name.";
-        families.labelled_gauges("agent_lag_seconds", help, "agent", lags.take(AGENTS_MAX));
+        families.labelled_gauges("agent_lag_seconds", help, "agent", lags);
+        let connected =
+            first().map(|agent| (agent.name.as_str(), f64::from(u8::from(!agent.addresses.is_empty()))));
+        let help = "Whether an agent has a live session, for the first agents by name.";
+        families.labelled_gauges("agent_connected", help, "agent", connected);
+        let conflicts =
+            first().map(|agent| (agent.name.as_str(), f64::from(u8::from(agent.identity_conflict))));
+        let help = "Whether several connections use an agent's name at once, for the first agents by name.";
+        families.labelled_gauges("agent_identity_conflict", help, "agent", conflicts);
+        let gaps = first().map(|agent| (agent.name.as_str(), agent.gap_batches as f64));
+        let help = "Batches that an agent no longer had, for the first agents by name.";
+        families.labelled_gauges("agent_gap_batches", help, "agent", gaps);
     }
 
     fn process(&self, families: &mut Families) {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use vedette_wire::session::CloseCode;
 
 use crate::cli::Flags;
 use crate::config::Config;
+use crate::http::HttpServer;
 use crate::status::Status;
 use crate::{advertise, control, metrics};
 
@@ -82,14 +83,16 @@ struct Running {
     maintenance: Maintenance,
     ready: Arc<AtomicBool>,
     stop: CancellationToken,
-    tasks: tokio::sync::Mutex<JoinSet<(&'static str, std::io::Result<()>)>>,
+    tasks: tokio::sync::Mutex<JoinSet<&'static str>>,
 }
 
 impl Running {
     async fn start(config: &Config, storage: Storage) -> Result<Self> {
         let configured = advertise::addresses(config, config.quic_listen);
         let group = Arc::new(Group::open(&config.path, &configured, clock::now())?);
-        let endpoint = server_endpoint(config.quic_listen, &group.identity())?;
+        // Its text says all: the chain would say it twice.
+        let endpoint = server_endpoint(config.quic_listen, &group.identity())
+            .map_err(|error| anyhow!(error.to_string()))?;
         // Another than configured where the system chose the port.
         let advertised = advertise::addresses(config, endpoint.local_addr()?);
         group.announce(&advertised)?;
@@ -109,6 +112,7 @@ impl Running {
         });
         metrics::register(&registry, Arc::clone(&status))?;
         let ready = Arc::new(AtomicBool::new(false));
+        let server = HttpServer::new(config.http.clone(), &registry)?;
         let router = vedette_api::router(api_state(config, &storage, &status, &ready, registry))?;
         let http =
             TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
@@ -119,17 +123,18 @@ impl Running {
         let mut tasks = JoinSet::new();
         let told = stop.clone();
         tasks.spawn(async move {
-            ("http", axum::serve(http, router).with_graceful_shutdown(told.cancelled_owned()).await)
+            server.serve(http, router, told).await;
+            "http"
         });
         let told = stop.clone();
         tasks.spawn(async move {
             ingest.serve(told).await;
-            ("quic", Ok(()))
+            "quic"
         });
         let (told, control_group) = (stop.clone(), Arc::clone(&group));
         tasks.spawn(async move {
             control::serve(control, control_group, status, told).await;
-            ("control", Ok(()))
+            "control"
         });
         let maintenance = Maintenance::start(storage.clone())?;
         ready.store(true, Ordering::Release);
@@ -155,8 +160,7 @@ impl Running {
                 },
                 _ = renewal.tick() => self.renew(),
                 Some(ended) = tasks.join_next() => match ended {
-                    Ok((name, Ok(()))) => bail!("{name} ended by itself"),
-                    Ok((name, Err(error))) => bail!("{name}: {error}"),
+                    Ok(name) => bail!("{name} ended by itself"),
                     Err(error) => bail!("a task failed: {error}"),
                 },
             }
@@ -244,7 +248,8 @@ fn reload(flags: &Flags, old: Config, log_level: &LogLevel) -> Config {
             return old;
         }
     };
-    log_level.set(new.log_level);
+    // What is said of it is for the more talkative of the two levels.
+    log_level.set(new.log_level.max(old.log_level));
     // Everything else is built into what runs.
     let needs_restart =
         format!("{:?}", Config { log_level: old.log_level, ..new.clone() }) != format!("{old:?}");
@@ -255,6 +260,7 @@ fn reload(flags: &Flags, old: Config, log_level: &LogLevel) -> Config {
     } else {
         tracing::info!("configuration reloaded");
     }
+    log_level.set(new.log_level);
     Config { log_level: new.log_level, ..old }
 }
 

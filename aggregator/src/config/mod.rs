@@ -18,6 +18,7 @@ use vedette_promql::{EngineOptions, ParseOptions};
 use vedette_storage::StorageConfig;
 
 use crate::cli::Flags;
+use crate::http::HttpLimits;
 use raw::RawConfig;
 
 /// A configuration that can be used as it is.
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     /// Where others reach this replica; empty: worked out from `quic_listen`.
     pub(crate) quic_advertise: Vec<String>,
     pub(crate) web_listen: SocketAddr,
+    pub(crate) http: HttpLimits,
     pub(crate) ingest: IngestLimits,
     pub(crate) query: QueryLimits,
     pub(crate) engine: EngineOptions,
@@ -110,6 +112,7 @@ impl Default for Config {
             quic_listen: SocketAddr::from(([0, 0, 0, 0], 9095)),
             quic_advertise: Vec::new(),
             web_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            http: HttpLimits::default(),
             ingest: IngestLimits::default(),
             query: QueryLimits::default(),
             engine: EngineOptions::default(),
@@ -134,6 +137,7 @@ impl Reader {
         self.addresses(raw, &mut config)?;
         self.ingest_limits(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
+        self.http_limits(raw, &mut config)?;
         self.file.read("enable_feature", &raw.enable_feature, |features| {
             features.iter().try_for_each(|feature| config.enable(feature))
         })?;
@@ -245,6 +249,16 @@ impl Reader {
             self.count("limits.query_samples_max", &raw.query_samples_max, engine.samples_max)?;
         engine.lookback_ms =
             self.duration("limits.query_lookback_delta", &raw.query_lookback_delta, engine.lookback_ms)?;
+        Ok(())
+    }
+
+    fn http_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let (raw, limits) = (&raw.limits, &mut config.http);
+        limits.connections_max =
+            self.count("limits.http_connections_max", &raw.http_connections_max, limits.connections_max)?;
+        let timeout = limits.read_timeout.as_millis() as i64;
+        limits.read_timeout =
+            millis(self.duration("limits.http_read_timeout", &raw.http_read_timeout, timeout)?);
         Ok(())
     }
 

@@ -62,6 +62,8 @@ pub(super) struct RawLimits {
     pub(super) connections_per_agent_max: Key<usize>,
     pub(super) unacknowledged_frames_max: Key<u32>,
     pub(super) unacknowledged_bytes_max: Key<u32>,
+    pub(super) http_connections_max: Key<usize>,
+    pub(super) http_read_timeout: Key<String>,
     pub(super) query_timeout: Key<String>,
     pub(super) query_concurrency_max: Key<usize>,
     pub(super) query_waiting_max: Key<usize>,
