@@ -19,6 +19,7 @@ use vedette_model::{STALE_NAN, Timestamp, is_stale};
 use vedette_wire::LogId;
 
 use crate::TimeRange;
+use crate::catalogue::WritersTimes;
 use crate::samples::Run;
 
 /// How long before the end of completeness a series' last sample may lie.
@@ -76,13 +77,19 @@ fn grid_interval(interval_ms: u32) -> i64 {
 }
 
 impl Absences {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    fn new(now: Timestamp) -> Self {
         Self { now: now.as_millis(), windows: Vec::new(), by_log: FxHashMap::default() }
     }
 
-    /// Adds a writer with its logs and when they are whole.
-    pub(crate) fn add_writer(&mut self, logs: &[LogId], ranges: Vec<(TimeRange, u32)>) {
-        let ranges = joined(ranges);
+    /// The absences of all writers up to `now`.
+    pub(crate) fn of(writers: &WritersTimes, now: Timestamp) -> Self {
+        let mut absences = Self::new(now);
+        writers.values().for_each(|writer| absences.add_writer(&writer.logs, &writer.complete));
+        absences
+    }
+
+    /// Adds a writer with its logs and when they are whole: `ranges` are [`joined`].
+    fn add_writer(&mut self, logs: &[LogId], ranges: &[(TimeRange, u32)]) {
         for (place, (range, interval_ms)) in ranges.iter().enumerate() {
             let resumes = ranges.get(place + 1).map_or(i64::MAX, |(next, _)| next.from.as_millis());
             let through = range.through.as_millis();
@@ -221,7 +228,8 @@ mod tests {
     /// Samples of value 1 at `real`, with writer whole on `whole`: what is derived up to `now`.
     fn check(is_up: bool, whole: &[(i64, i64)], real: &[i64], now: i64, expected: &[i64]) {
         let mut absences = Absences::new(Timestamp::from_millis(now));
-        absences.add_writer(&[LOG], whole.iter().map(|&(from, through)| range(from, through)).collect());
+        let whole = whole.iter().map(|&(from, through)| range(from, through)).collect();
+        absences.add_writer(&[LOG], &joined(whole));
         let run = Run { log: Some(LOG), at_ms: real.to_vec(), values: vec![1.0; real.len()] };
         let (mut at_ms, mut values) = (run.at_ms.clone(), run.values.clone());
         absences.derive(is_up, &[run], now, &mut at_ms, &mut values);

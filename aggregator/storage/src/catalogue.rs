@@ -1,11 +1,12 @@
 //! What is known of all logs: watermarks, completeness, gaps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use vedette_model::Timestamp;
 use vedette_wire::{AgentName, BatchSeq, LogId};
 
-use crate::absence::{Absences, joined};
+use crate::absence::joined;
 use crate::record::LogRecord;
 use crate::{LogStatus, Resume, TimeRange, WriterStatus};
 
@@ -13,6 +14,20 @@ use crate::{LogStatus, Resume, TimeRange, WriterStatus};
 pub(crate) struct Catalogue {
     pub(crate) logs: BTreeMap<LogId, LogInfo>,
     writers: BTreeMap<AgentName, Vec<LogId>>,
+    /// What views are given; brought up to date when one is taken.
+    times: Arc<WritersTimes>,
+    /// Writers whose `times` are out of date.
+    changed: BTreeSet<AgentName>,
+}
+
+/// When each writer's data is whole, by name. A view takes it as it is; [`Catalogue::times`] replaces the entries
+/// that have changed.
+pub(crate) type WritersTimes = BTreeMap<Arc<str>, Arc<WriterTimes>>;
+
+/// A writer's logs, and when its data is whole over all of them, each range with the writer's interval at its end.
+pub(crate) struct WriterTimes {
+    pub(crate) logs: Vec<LogId>,
+    pub(crate) complete: Vec<(TimeRange, u32)>,
 }
 
 pub(crate) struct LogInfo {
@@ -43,6 +58,7 @@ impl Catalogue {
     pub(crate) fn restore(&mut self, log: LogId, record: LogRecord) {
         let (writer, interval_ms) = (record.writer.clone(), record.interval_ms);
         self.entry(log, &writer, interval_ms).record = record;
+        self.changed.insert(writer);
     }
 
     /// Forgets logs that are not `active`, have brought nothing since the last freeze and nothing that retention has
@@ -59,6 +75,7 @@ impl Catalogue {
             if let Some(info) = self.logs.remove(log)
                 && let Some(logs) = self.writers.get_mut(&info.record.writer)
             {
+                self.changed.insert(info.record.writer.clone());
                 logs.retain(|other| other != log);
                 if logs.is_empty() {
                     self.writers.remove(&info.record.writer);
@@ -88,13 +105,36 @@ impl Catalogue {
         WriterStatus { name: name.clone(), logs, complete, complete_through }
     }
 
-    /// When which writers were absent, up to `now`.
-    pub(crate) fn absences(&self, now: Timestamp) -> Absences {
-        let mut absences = Absences::new(now);
-        for (name, logs) in &self.writers {
-            absences.add_writer(logs, self.ranges_of(name));
+    /// Something came from the writer.
+    pub(crate) fn touch(&mut self, writer: AgentName) {
+        self.changed.insert(writer);
+    }
+
+    /// When the writers' data is whole. Costs as much as there are writers with news since the last time.
+    pub(crate) fn times(&mut self) -> Arc<WritersTimes> {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
+            return Arc::clone(&self.times);
         }
-        absences
+        let fresh: Vec<(AgentName, Option<WriterTimes>)> = changed
+            .into_iter()
+            .map(|name| {
+                let times = self
+                    .writers
+                    .get(&name)
+                    .map(|logs| WriterTimes { logs: logs.clone(), complete: joined(self.ranges_of(&name)) });
+                (name, times)
+            })
+            .collect();
+        let all = Arc::make_mut(&mut self.times);
+        for (name, times) in fresh {
+            match (times, all.get_mut(name.as_str())) {
+                (Some(times), Some(old)) => *old = Arc::new(times),
+                (Some(times), None) => drop(all.insert(name.as_str().into(), Arc::new(times))),
+                (None, _) => drop(all.remove(name.as_str())),
+            }
+        }
+        Arc::clone(&self.times)
     }
 
     fn logs_of<'a>(&'a self, name: &AgentName) -> impl Iterator<Item = (LogId, &'a LogInfo)> {

@@ -251,6 +251,7 @@ impl Ingest {
         info.record.complete.add(staged.complete.0, staged.complete.1);
         info.record.add_gap(staged.gap);
         info.in_head = Some((info.in_head.map_or(staged.first, |(first, _)| first), staged.seq));
+        state.catalogue.touch(staged.writer);
         BatchSeq(staged.seq)
     }
 

@@ -1,11 +1,10 @@
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use vedette_model::Timestamp;
 use vedette_wire::{BatchSeq, LogId};
 
-use crate::absence::Absences;
 use crate::frames::read_frames;
 use crate::maintain::Maintenance;
 use crate::open::{Opened, open};
@@ -97,21 +96,23 @@ impl Storage {
     pub fn view(&self, now: Timestamp) -> View {
         let core = &self.inner.core;
         let on_error = on_error(Arc::clone(&core.counters));
-        let state = core.lock();
-        let (parts, heads, absences) = match state.db {
+        let mut state = core.lock();
+        let (parts, heads, writers) = match state.db {
             Some(_) => {
                 let frozen = state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head));
                 let heads = frozen.into_iter().chain([Arc::clone(&state.active)]).collect();
-                (Arc::clone(&state.parts), heads, state.catalogue.absences(now))
+                (Arc::clone(&state.parts), heads, state.catalogue.times())
             }
-            None => (Arc::default(), Vec::new(), Absences::new(now)),
+            None => Default::default(),
         };
         View {
             parts,
             heads,
             version: state.version,
             oldest: now.minus_millis(core.config.retention_ms).as_millis(),
-            absences,
+            now,
+            writers,
+            absences: OnceLock::new(),
             db: state.db.clone(),
             on_error,
         }

@@ -1,15 +1,17 @@
 //! One consistent view over parts and heads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 use vedette_model::{
     Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, SeriesStream,
+    Timestamp,
 };
 
 use crate::absence::Absences;
+use crate::catalogue::WritersTimes;
 use crate::db::Db;
 use crate::head::{Head, labels_of};
 use crate::part::{Part, PartReader, ReadError};
@@ -27,7 +29,10 @@ pub struct View {
     pub(crate) version: u64,
     /// Samples before this are past retention.
     pub(crate) oldest: i64,
-    pub(crate) absences: Absences,
+    pub(crate) now: Timestamp,
+    pub(crate) writers: Arc<WritersTimes>,
+    /// Made of the two above when first needed: not under the storage's lock.
+    pub(crate) absences: OnceLock<Absences>,
     /// `None` while the storage reopens itself. Kept so that it is not closed under the view.
     pub(crate) db: Option<Arc<Db>>,
     pub(crate) on_error: Box<dyn Fn(ReadError) -> SelectError + Send + Sync>,
@@ -65,7 +70,7 @@ impl SeriesSource for View {
         }
         Ok(Box::new(MergedStream::new(
             sources,
-            &self.absences,
+            self.absences(),
             (start, end),
             (reach, reaching),
             self.on_error.as_ref(),
@@ -163,6 +168,10 @@ impl SeriesSource for View {
 }
 
 impl View {
+    fn absences(&self) -> &Absences {
+        self.absences.get_or_init(|| Absences::of(&self.writers, self.now))
+    }
+
     /// What is asked for, without what is past retention.
     fn range(&self, request: &SelectRequest<'_>) -> Result<(i64, i64), SelectError> {
         self.check_open()?;
@@ -242,7 +251,7 @@ impl View {
         if !matchers.iter().filter(on_name).all(|matcher| matcher.matches(UP)) {
             return Ok(none);
         }
-        let Some((reach, logs)) = self.absences.reach(start, end) else { return Ok(none) };
+        let Some((reach, logs)) = self.absences().reach(start, end) else { return Ok(none) };
         let reach = reach.max(self.oldest);
         let mut up_matchers = vec![Matcher::equal(METRIC_NAME, UP)];
         up_matchers.extend(matchers.iter().filter(|matcher| !on_name(matcher)).cloned());
@@ -281,8 +290,8 @@ impl View {
         up_matchers.push(Matcher::equal(METRIC_NAME, UP));
         let request = SelectRequest {
             matchers: &up_matchers,
-            start: vedette_model::Timestamp::from_millis(start),
-            end: vedette_model::Timestamp::from_millis(end),
+            start: Timestamp::from_millis(start),
+            end: Timestamp::from_millis(end),
         };
         let mut stream = self.select(&request)?;
         let mut samples = Default::default();
