@@ -61,7 +61,7 @@ impl LookedUp {
         );
         families.gauge(
             "agents_with_identity_conflict",
-            "Agents whose name several connections use at once: clones.",
+            "Agents whose name several sessions use at once; vedette_aggregator_identity_conflict names them.",
             count(|agent| agent.identity_conflict),
         );
         // Each labelled gauge for the first agents only: a fleet is watched by the sums above and by `up`.
@@ -76,10 +76,6 @@ impl LookedUp {
             first().map(|agent| (agent.name.as_str(), f64::from(u8::from(!agent.addresses.is_empty()))));
         let help = "Whether an agent has a live session, for the first agents by name.";
         families.labelled_gauges("agent_connected", help, "agent", connected);
-        let conflicts =
-            first().map(|agent| (agent.name.as_str(), f64::from(u8::from(agent.identity_conflict))));
-        let help = "Whether several connections use an agent's name at once, for the first agents by name.";
-        families.labelled_gauges("agent_identity_conflict", help, "agent", conflicts);
         let gaps = first().map(|agent| (agent.name.as_str(), agent.gap_batches as f64));
         let help = "Batches that an agent no longer had, for the first agents by name.";
         families.labelled_gauges("agent_gap_batches", help, "agent", gaps);
