@@ -165,7 +165,9 @@ fn write_matching(f: &mut fmt::Formatter<'_>, matching: &VectorMatching) -> fmt:
     let fill = matching.fill;
     let number = |value: NumberValue| format_general_long(value.0);
     match (fill.left, fill.right) {
-        (Some(left), Some(right)) if left.0 == right.0 => write!(f, " fill ({})", number(left)),
+        (Some(left), Some(right)) if left.0.to_bits() == right.0.to_bits() => {
+            write!(f, " fill ({})", number(left))
+        }
         (left, right) => {
             if let Some(left) = left {
                 write!(f, " fill_left ({})", number(left))?;
