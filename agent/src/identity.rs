@@ -18,7 +18,9 @@ use crate::config::Config;
 use crate::shared::Shared;
 
 /// How often the identity's file is looked at, and whether it is time to renew.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(10);
+/// How often before there is one: someone waits for the enrolment to show.
+const LOOK_FOR_FIRST: Duration = Duration::from_secs(1);
 /// How long after a failed renewal the next is tried.
 const RENEW_RETRY: Duration = Duration::from_secs(600);
 /// No token is longer.
@@ -107,8 +109,9 @@ impl IdentityKeeper {
     /// Runs until it is stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
+            let wait = if self.shared.identity.borrow().is_some() { LOOK } else { LOOK_FOR_FIRST };
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(wait) => {}
                 Ok(()) = self.config.changed() => self.check_name(),
                 () = stop.cancelled() => return,
             }
@@ -119,8 +122,8 @@ impl IdentityKeeper {
 
     /// Takes up the identity if it is new.
     pub(crate) fn look(&mut self) {
-        let file = self.folder.join("identity.pem");
-        let modified = std::fs::metadata(&file).and_then(|metadata| metadata.modified()).ok();
+        let modified =
+            std::fs::metadata(Identity::path_in(&self.folder)).and_then(|metadata| metadata.modified()).ok();
         if modified.is_some() && modified == self.seen {
             return;
         }

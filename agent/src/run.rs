@@ -50,7 +50,7 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     keeper.look();
     let (fleet_config, fleet_watch) = watch::channel(FleetConfig::of(&config));
     let collection = Collection::new(Arc::clone(&shared), waiting, config.clone())?;
-    let collecting = tokio::spawn(collection.run());
+    let mut collecting = tokio::spawn(collection.run());
     let fleet = tokio::spawn(Fleet::new(Arc::clone(&shared), fleet_watch, stop.clone()).run());
     let tasks = [
         tokio::spawn(keeper.run(stop.clone())),
@@ -65,7 +65,7 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     notify::ready();
 
     let mut running = Running { flags, config, level, shared, fleet_config, identity_config };
-    let result = running.hear(&mut signals, &collecting).await;
+    let result = running.hear(&mut signals, &mut collecting).await;
     notify::stopping();
     running.leave(collecting, fleet, tasks, &stop).await;
     result
@@ -107,18 +107,14 @@ struct Running {
 
 impl Running {
     /// Until the agent is to leave.
-    async fn hear(&mut self, signals: &mut Signals, collecting: &JoinHandle<()>) -> anyhow::Result<()> {
-        let mut look = tokio::time::interval(HOUSEKEEPING);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn hear(&mut self, signals: &mut Signals, collecting: &mut JoinHandle<()>) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 Some(()) = signals.terminate.recv() => break,
                 Some(()) = signals.interrupt.recv() => break,
                 Some(()) = signals.hangup.recv() => self.reload().await,
-                _ = look.tick() => {
-                    if collecting.is_finished() {
-                        anyhow::bail!("collecting has ended by itself");
-                    }
+                ended = &mut *collecting => {
+                    anyhow::bail!("collecting has ended by itself: {ended:?}");
                 }
             }
         }
@@ -171,9 +167,11 @@ impl Running {
         tasks: [JoinHandle<()>; N],
         stop: &CancellationToken,
     ) {
-        // Fails only when collecting has ended already.
-        self.shared.requests.send(Request::Stop).await.ok();
-        join("collecting", collecting).await;
+        if !collecting.is_finished() {
+            // Fails only when it ends at this very moment.
+            self.shared.requests.send(Request::Stop).await.ok();
+            join("collecting", collecting).await;
+        }
         settle(&self.shared, SETTLE_MAX).await;
         stop.cancel();
         join("shipping", fleet).await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use vedette_scrape::Target;
 use vedette_scrape::config::{
     Authentication, ConfigError, GlobalConfig, RawGlobalConfig, RawScrapeConfig, ScrapeConfig, SecretSource,
@@ -129,4 +130,37 @@ fn targets() {
     assert_eq!(targets[2].interval, Duration::from_secs(30));
     let text = "target_limit exceeded (number of targets: 3, limit: 2)";
     assert_eq!(targets[0].refused.as_deref(), Some(text));
+}
+
+/// Prometheus' own test files: what it accepts is accepted here, or a key is named that is not supported yet.
+#[test]
+fn what_prometheus_accepts() {
+    #[derive(Deserialize)]
+    struct File {
+        scrape_configs: Option<Vec<Option<RawScrapeConfig>>>,
+    }
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/prometheus-config"));
+    let Ok(verdicts) = std::fs::read(folder.join("verdicts.tsv")) else {
+        assert!(std::env::var("CI").is_err(), "{} is missing", folder.display());
+        return println!("skipped: no {}", folder.display());
+    };
+    let (mut accepted, mut later) = (0, 0);
+    for line in String::from_utf8_lossy(&verdicts).lines() {
+        let mut fields = line.split('\t');
+        let (Some(name), Some("accept")) = (fields.next(), fields.next()) else { continue };
+        let Ok(text) = std::fs::read_to_string(folder.join(name)) else { continue };
+        if text.trim().is_empty() {
+            continue;
+        }
+        let file: File = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let raw = file.scrape_configs.unwrap_or_default();
+        match check_scrape_configs(&raw, &GlobalConfig::default(), folder) {
+            Ok(_) => accepted += 1,
+            Err(error) => {
+                assert!(error.to_string().contains("not supported yet"), "{name}: {error}");
+                later += 1;
+            }
+        }
+    }
+    assert!(accepted >= 45 && accepted + later == 56, "{accepted} accepted, {later} later");
 }

@@ -12,7 +12,7 @@ use vedette_transport::{
     Accepted, Authority, ControlReader, ControlWriter, FrameReader, Identity, Listener, Role,
 };
 use vedette_transport::{close, server_endpoint};
-use vedette_wire::control::{AgentMessage, Member, Members};
+use vedette_wire::control::{AgentMessage, EnrollAnswer, EnrollRequest, Issued, Member, Members};
 use vedette_wire::session::{
     FrameVerdict, Now, ReplicaAction, ReplicaOptions, ReplicaSession, ResumePoint, StreamVerdict,
 };
@@ -20,18 +20,24 @@ use vedette_wire::{AgentName, BatchSeq, DecodeLimits, LogId, ReplicaId, SegmentD
 
 /// A group's authority, which makes all identities of a test.
 pub(crate) struct Group {
-    authority: Authority,
+    authority: Arc<Authority>,
 }
 
 impl Group {
     pub(crate) fn new() -> Self {
-        Self { authority: Authority::create(wall()).expect("an authority") }
+        Self { authority: Arc::new(Authority::create(wall()).expect("an authority")) }
     }
 
     /// What `vedette-agent enroll` would leave in a spool's folder.
     pub(crate) fn enroll(&self, spool: &Path, replicas: &[&Replica]) {
+        self.enroll_before(spool, replicas, 0);
+    }
+
+    /// The same, so many days ago.
+    pub(crate) fn enroll_before(&self, spool: &Path, replicas: &[&Replica], days: i64) {
+        let at = wall().minus_millis(days * 24 * 3_600_000);
         let role = Role::Agent(AgentName::new("host-1").expect("a name"));
-        let identity = self.authority.issue(&role, wall()).expect("issued");
+        let identity = self.authority.issue(&role, at).expect("issued");
         let folder = spool.join("identity");
         std::fs::create_dir_all(&folder).expect("made");
         write_members(&folder.join("members"), &members(replicas)).expect("written");
@@ -53,6 +59,7 @@ pub(crate) struct Replica {
     pub(crate) address: String,
     pub(crate) store: Store,
     identity: Identity,
+    authority: Arc<Authority>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -63,7 +70,8 @@ impl Replica {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let address = socket.local_addr().expect("bound").to_string();
         let identity = group.authority.issue(&Role::Replica(id), wall()).expect("issued");
-        Self { id, address, store: Store::default(), identity, runtime: None }
+        let authority = Arc::clone(&group.authority);
+        Self { id, address, store: Store::default(), identity, authority, runtime: None }
     }
 
     pub(crate) fn start(&mut self, members: Members) {
@@ -73,11 +81,17 @@ impl Replica {
         let address = self.address.parse().expect("an address");
         let listener = Listener::new(server_endpoint(address, &self.identity).expect("a socket"), 16);
         drop(guard);
-        let (id, store) = (self.id, Arc::clone(&self.store));
+        let (id, store, authority) = (self.id, Arc::clone(&self.store), Arc::clone(&self.authority));
         runtime.spawn(async move {
             while let Some(handshake) = listener.accept().await {
-                if let Ok(Accepted::Data { connection, .. }) = handshake.complete().await {
-                    tokio::spawn(serve(connection, id, members.clone(), Arc::clone(&store)));
+                match handshake.complete().await {
+                    Ok(Accepted::Data { connection, .. }) => {
+                        tokio::spawn(serve(connection, id, members.clone(), Arc::clone(&store)));
+                    }
+                    Ok(Accepted::Enroll { member: Some(role), connection }) => {
+                        tokio::spawn(renew(connection, role, members.clone(), Arc::clone(&authority)));
+                    }
+                    Ok(_) | Err(_) => {}
                 }
             }
         });
@@ -105,6 +119,19 @@ impl Replica {
             let expected: Vec<BatchSeq> = (1..=batches.len() as u64).map(BatchSeq).collect();
             assert_eq!(*batches, expected, "{log}");
         }
+    }
+}
+
+async fn renew(connection: quinn::Connection, role: Role, members: Members, authority: Arc<Authority>) {
+    let Ok((send, receive)) = connection.accept_bi().await else { return };
+    let request = ControlReader::new(receive).read::<EnrollRequest>().await;
+    let Ok(Some(EnrollRequest::Renew(request))) = request else { return };
+    let certificate = authority.sign(&request.signing_request, &role, wall()).expect("signed").to_vec();
+    let authority = authority.certificate().to_vec();
+    let issued = Issued { certificate, authority, authority_key: None, members };
+    let mut writer = ControlWriter::new(send);
+    if writer.write(&EnrollAnswer::Issued(issued)).await.is_ok() {
+        writer.finished().await.ok();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Against replicas that come and go.
 
+use rustix::process::Signal;
+
 use crate::process::{Agent, eventually};
 use crate::replica::{Group, Replica, members};
 
@@ -71,4 +73,48 @@ fn an_address_without_a_membership_is_enough() {
     at_least(&replica, 2);
     // Nobody said who must have the data: nothing is freed.
     assert!(agent.metric("vedette_agent_spool_bytes").is_some_and(|bytes| bytes > 0.0));
+}
+
+#[test]
+fn a_certificate_renews_itself_without_a_pause() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let group = Group::new();
+    let mut replica = Replica::prepare(&group, 1);
+    replica.start(members(&[&replica]));
+    // Valid for 30 days, of which two thirds are over.
+    group.enroll_before(&folder.path().join("spool"), &[&replica], 25);
+    let agent = Agent::start(folder.path(), &["--interval=1s"]);
+    let expiry = || agent.metric("vedette_agent_certificate_expiry_timestamp_seconds");
+    let before = expiry().expect("enrolled");
+    let after = eventually("a renewal", || expiry().filter(|at| *at > before));
+    assert!((after - before - 25.0 * 86_400.0).abs() < 3600.0);
+    assert!(agent.log().contains("certificate renewed"), "{}", agent.log());
+    assert_eq!(agent.metric("vedette_agent_certificate_renewals_failed_total"), Some(0.0));
+    let had = replica.batches();
+    at_least(&replica, had + 2);
+    replica.check_whole();
+    // What was saved is found again.
+    assert_eq!(agent.terminate(), Some(0));
+    let agent = Agent::start(folder.path(), &["--interval=1s"]);
+    assert_eq!(agent.metric("vedette_agent_certificate_expiry_timestamp_seconds"), Some(after));
+}
+
+#[test]
+fn a_reload_may_change_the_name_and_is_told_that_the_certificate_has_another() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let group = Group::new();
+    let mut replica = Replica::prepare(&group, 1);
+    replica.start(members(&[&replica]));
+    group.enroll(&folder.path().join("spool"), &[&replica]);
+    let file = folder.path().join("agent.yml");
+    std::fs::write(&file, "name: host-1\nglobal: {scrape_interval: 1s}\n").expect("written");
+    let agent = Agent::start(folder.path(), &[&format!("--config.file={}", file.display())]);
+    at_least(&replica, 1);
+    assert!(!agent.log().contains("another name"), "{}", agent.log());
+    std::fs::write(&file, "name: host-2\nglobal: {scrape_interval: 1s}\n").expect("written");
+    agent.signal(Signal::HUP);
+    eventually("the word", || agent.log().contains("the certificate is for another name").then_some(()));
+    let had = replica.batches();
+    at_least(&replica, had + 2);
+    replica.check_whole();
 }

@@ -7,7 +7,7 @@ use crate::files::{self, FileError};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vedette_model::Timestamp;
 use vedette_wire::{AgentName, ReplicaId};
 use x509_parser::certificate::X509Certificate;
@@ -78,9 +78,14 @@ impl Identity {
         Ok(Self { authority, certificate, key, role, not_before, not_after })
     }
 
+    /// The file in `folder` that an identity is kept in, for whoever watches it.
+    pub fn path_in(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
     /// Reads `identity.pem` in `folder`.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
-        let path = folder.join(FILE);
+        let path = Self::path_in(folder);
         let Some(pem) = files::read(&path)? else {
             return Err(IdentityError::Missing { folder: folder.display().to_string() });
         };
@@ -93,7 +98,7 @@ impl Identity {
     /// one file, so that they always fit each other.
     pub fn save(&self, folder: &Path) -> Result<(), FileError> {
         files::create_folder(folder)?;
-        files::replace(&folder.join(FILE), self.to_pem().as_bytes())
+        files::replace(&Self::path_in(folder), self.to_pem().as_bytes())
     }
 
     fn to_pem(&self) -> String {
