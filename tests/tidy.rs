@@ -31,7 +31,10 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ("vedette-collector", &["model"]),
     ("vedette-scrape", &["exposition", "model", "wire"]),
     ("vedette-spool", &["model", "wire"]),
-    ("vedette-agent", &["collector", "daemon", "exposition", "model", "scrape", "spool", "transport", "wire"]),
+    (
+        "vedette-agent",
+        &["collector", "daemon", "exposition", "model", "scrape", "spool", "transport", "wire"],
+    ),
     ("vedette-storage", &["chunk", "model", "wire"]),
     ("vedette-promql", &["model"]),
     ("vedette-ingest", &["model", "storage", "transport", "wire"]),

@@ -7,6 +7,7 @@ mod control;
 mod http;
 mod join;
 mod metrics;
+mod process;
 mod serve;
 mod status;
 

@@ -9,6 +9,7 @@ use vedette_api::AgentStatus;
 use vedette_daemon::{build, clock};
 use vedette_storage::Statistics;
 
+use crate::process::Usage;
 use crate::status::Status;
 
 /// Agents with a lag of their own. With more, `vedette_aggregator_agents` still counts all.
@@ -88,23 +89,14 @@ impl LookedUp {
             "version",
             [(build::VERSION, 1.0)].into_iter(),
         );
-        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9;
-        families.counter("process_cpu_seconds_total", "CPU time, user and system.", seconds);
         families.plain_gauge("process_start_time_seconds", "When the process started.", self.started_at);
-        if let Some(bytes) = resident_bytes() {
-            families.plain_gauge("process_resident_memory_bytes", "Resident memory.", bytes);
-        }
-        if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            families.plain_gauge("process_open_fds", "Open file descriptors.", files.count() as f64);
-        }
+        let Some(usage) = Usage::read() else { return };
+        families.counter("process_cpu_seconds_total", "CPU time, user and system.", usage.cpu_seconds);
+        families.plain_gauge("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
+        families.plain_gauge("process_virtual_memory_bytes", "Virtual memory.", usage.virtual_bytes);
+        families.plain_gauge("process_open_fds", "Open file descriptors.", usage.open_fds as f64);
+        families.plain_gauge("process_max_fds", "How many file descriptors may be open.", usage.max_fds);
     }
-}
-
-fn resident_bytes() -> Option<f64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: f64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as f64)
 }
 
 fn storage(families: &mut Families, statistics: &Statistics) {

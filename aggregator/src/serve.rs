@@ -156,7 +156,11 @@ impl Running {
             tokio::select! {
                 told = signals.next() => match told {
                     Told::End => return Ok(()),
-                    Told::Reload => config = reload(flags, config, log_level),
+                    Told::Reload => {
+                        notify::reloading();
+                        config = reload(flags, config, log_level);
+                        notify::ready();
+                    }
                 },
                 _ = renewal.tick() => self.renew(),
                 Some(ended) = tasks.join_next() => match ended {

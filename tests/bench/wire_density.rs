@@ -70,10 +70,15 @@ impl Options {
     }
 }
 
+/// The lines of one scrape: raw series and value.
+type Lines = Vec<(Vec<u8>, f64)>;
+/// A frame, and the rows that it was made of.
+type Shipped = (Vec<u8>, Vec<(Timestamp, RowValues)>);
+
 /// The scrapes of a host: their text as lines of series and value, and what its comments say.
 struct Recording {
     families: Vec<(String, MetricKind, String)>,
-    scrapes: Vec<(Timestamp, Vec<(Vec<u8>, f64)>)>,
+    scrapes: Vec<(Timestamp, Lines)>,
 }
 
 impl Recording {
@@ -111,7 +116,7 @@ impl Recording {
         let name = series.split('{').next().unwrap_or(series);
         let stems =
             ["", "_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
-        let found = stems.filter(|stem| self.families.iter().any(|(family, ..)| family == stem)).last();
+        let found = stems.filter(|stem| self.families.iter().any(|(family, ..)| family == stem)).next_back();
         found.unwrap_or(name).to_owned()
     }
 
@@ -202,7 +207,7 @@ fn header_len(frame: &[u8]) -> usize {
 }
 
 /// Decodes all frames and compares every bit. Returns the decoder's time.
-fn check(frames: &[(Vec<u8>, Vec<(Timestamp, RowValues)>)]) -> Result<Duration> {
+fn check(frames: &[Shipped]) -> Result<Duration> {
     let mut decoder = SegmentDecoder::new(DecodeLimits::default());
     let mut time = Duration::ZERO;
     for (frame, rows) in frames {

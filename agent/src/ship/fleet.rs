@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use vedette_daemon::{build, host};
 use vedette_transport::client_endpoint;
 use vedette_wire::session::AgentOptions;
 
@@ -35,7 +36,7 @@ impl FleetConfig {
 
     fn options(&self) -> AgentOptions {
         AgentOptions {
-            software: concat!("vedette-agent ", env!("CARGO_PKG_VERSION")).to_owned(),
+            software: format!("vedette-agent {} on {}", build::VERSION, host::inventory()),
             interval_ms: u32::try_from(self.interval.as_millis()).unwrap_or(u32::MAX),
             batch_interval: self.interval,
             ..AgentOptions::default()

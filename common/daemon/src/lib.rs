@@ -1,5 +1,5 @@
 //! What every long-running program of ours needs at its edge: log lines, words with systemd, a configuration file
-//! read with errors that say where, the wall clock, and which build this is.
+//! read with errors that say where, the wall clock, which build this is and which machine.
 //!
 //! It knows no configuration key and no metric: those belong to the programs.
 
@@ -8,5 +8,6 @@
 pub mod build;
 pub mod clock;
 pub mod config;
+pub mod host;
 pub mod logging;
 pub mod notify;
