@@ -114,9 +114,9 @@ impl Recording {
     /// The family of a series, by the longest name that its own starts with.
     fn family_of(&self, series: &str) -> String {
         let name = series.split('{').next().unwrap_or(series);
-        let stems =
+        let mut stems =
             ["", "_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
-        let found = stems.filter(|stem| self.families.iter().any(|(family, ..)| family == stem)).next_back();
+        let found = stems.rfind(|stem| self.families.iter().any(|(family, ..)| family == stem));
         found.unwrap_or(name).to_owned()
     }
 

@@ -102,7 +102,7 @@ fn what_a_witness_saw_acknowledged_survives_twenty_kills_once() -> Result<()> {
         aggregator.run()?;
         whole(&aggregator.api(), &witness, promised)?;
     }
-    let exit = eventually("the witness is done", 2 * GENEROUS, || Ok(witness.ended()?))?;
+    let exit = eventually("the witness is done", 2 * GENEROUS, || witness.ended())?;
     ensure!(exit.success(), "the witness: {exit}");
     let promised = witness.acknowledged()?;
     ensure!(promised > 1_000, "only {promised} batches were acknowledged");
