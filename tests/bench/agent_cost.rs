@@ -2,7 +2,7 @@
 //! with the same collectors, both shipping a scrape a second to a server that is not counted.
 //!
 //! ```sh
-//! cargo build --release --package vedette-agent && cargo build --package vedette-aggregator
+//! cargo build --profile agent --package vedette-agent && cargo build --package vedette-aggregator
 //! VEDETTE_PEERS=$(tests/peers.sh) cargo bench --package vedette-tests --bench agent_cost -- --seconds 600
 //! ```
 //!
@@ -81,7 +81,7 @@ impl Side {
 }
 
 fn start_vedette(dir: &Path, target: &Path) -> Result<Side> {
-    let agent = target.join("release/vedette-agent");
+    let agent = target.join("agent/vedette-agent");
     let aggregator = target.join("debug/vedette-aggregator");
     for binary in [&agent, &aggregator] {
         if !binary.exists() {
