@@ -20,8 +20,8 @@ pub struct StorageConfig {
     pub group_frames_max: usize,
     /// Logs that are remembered. A log is forgotten when retention has dropped all it may have brought.
     pub logs_max: usize,
-    /// Generations of the log on disk. When there are more, the oldest is dropped although a segment may still
-    /// need it; its log then says `needs_key` after a restart.
+    /// Generations of the log on disk. When there are more, segments that are still open in the oldest are copied into
+    /// the newest, and the oldest is dropped.
     pub generations_max: usize,
     /// A partition's parts of one level are merged when there are this many.
     pub merge_parts_min: usize,
