@@ -8,7 +8,7 @@ use crate::eval::column::{ABSENT, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
 use crate::eval::function::quantile;
 use crate::eval::kahan::{self, Mean};
-use crate::eval::operator::{Computed, Operator};
+use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
 
 /// The running state of one group, a value a step.
@@ -160,7 +160,6 @@ pub(crate) struct AggregateOperator<'a> {
     keys: KeyIndex,
     /// `quantile`'s parameter, one a step.
     parameter: Vec<f64>,
-    done: Option<(Computed, Held<'a>)>,
 }
 
 impl<'a> AggregateOperator<'a> {
@@ -172,9 +171,11 @@ impl<'a> AggregateOperator<'a> {
         parameter: Vec<f64>,
     ) -> Self {
         let keys = KeyIndex::new(KeyLabels::of_grouping(grouping));
-        Self { context, inner, op, keys, parameter, done: None }
+        Self { context, inner, op, keys, parameter }
     }
+}
 
+impl<'a> TakesAll<'a> for AggregateOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
         let mut groups: Vec<(SeriesHead, Accumulator)> = Vec::new();
@@ -201,26 +202,12 @@ impl<'a> AggregateOperator<'a> {
     }
 }
 
-impl Operator for AggregateOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        let (computed, _) = match &mut self.done {
-            Some(done) => done,
-            None => {
-                let done = self.consume()?;
-                self.done.insert(done)
-            }
-        };
-        Ok(computed.next_into(column))
-    }
-}
-
 /// `count_values("label", x)`: one series a value.
 pub(crate) struct CountValuesOperator<'a> {
     context: &'a Context<'a>,
     inner: Box<dyn Operator + 'a>,
     label: &'a str,
     keys: KeyIndex,
-    done: Option<(Computed, Held<'a>)>,
 }
 
 impl<'a> CountValuesOperator<'a> {
@@ -235,9 +222,16 @@ impl<'a> CountValuesOperator<'a> {
             Grouping::Without(labels) => Grouping::Without(labels.clone()),
         };
         let keys = KeyIndex::new(KeyLabels::of_grouping(&grouping));
-        Self { context, inner, label, keys, done: None }
+        Self { context, inner, label, keys }
     }
 
+    fn with_value(&self, builder: &mut LabelsBuilder, value: f64) -> Labels {
+        builder.set(self.label, &vedette_model::number::format_plain(value));
+        builder.finish()
+    }
+}
+
+impl<'a> TakesAll<'a> for CountValuesOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
         let mut groups: Vec<(SeriesHead, Vec<f64>)> = Vec::new();
@@ -267,23 +261,5 @@ impl<'a> CountValuesOperator<'a> {
             }
         }
         Ok((Computed::new(groups), held))
-    }
-
-    fn with_value(&self, builder: &mut LabelsBuilder, value: f64) -> Labels {
-        builder.set(self.label, &vedette_model::number::format_plain(value));
-        builder.finish()
-    }
-}
-
-impl Operator for CountValuesOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        let (computed, _) = match &mut self.done {
-            Some(done) => done,
-            None => {
-                let done = self.consume()?;
-                self.done.insert(done)
-            }
-        };
-        Ok(computed.next_into(column))
     }
 }

@@ -4,7 +4,7 @@ use crate::ast::{Aggregation, Grouping};
 use crate::error::QueryError;
 use crate::eval::column::{ABSENT, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
-use crate::eval::operator::{Computed, Operator};
+use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
 
 /// A candidate: its value and its series' number.
@@ -76,7 +76,6 @@ pub(crate) struct SelectOperator<'a> {
     keys: KeyIndex,
     /// How many, one a step.
     wanted: Vec<f64>,
-    done: Option<(Computed, Held<'a>)>,
 }
 
 impl<'a> SelectOperator<'a> {
@@ -88,7 +87,7 @@ impl<'a> SelectOperator<'a> {
         wanted: Vec<f64>,
     ) -> Self {
         let keys = KeyIndex::new(KeyLabels::of_grouping(grouping));
-        Self { context, inner, op, keys, wanted, done: None }
+        Self { context, inner, op, keys, wanted }
     }
 
     fn check_wanted(&self) -> Result<bool, QueryError> {
@@ -110,50 +109,6 @@ impl<'a> SelectOperator<'a> {
             return Err(QueryError::Execution(format!("Scalar value {} overflows int64", show(largest))));
         }
         Ok(true)
-    }
-
-    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
-        let mut held = self.context.hold(0)?;
-        if !self.check_wanted()? {
-            // Nothing is wanted, but what the operand warns of is.
-            while self.inner.next_into(&mut Vec::new())?.is_some() {}
-            return Ok((Computed::new(Vec::new()), held));
-        }
-        let steps = self.wanted.len();
-        let mut heads = Vec::new();
-        let mut groups: Vec<Vec<Vec<Candidate>>> = Vec::new();
-        let mut column = Vec::new();
-        while let Some(head) = self.inner.next_into(&mut column)? {
-            let number = self.keys.number(&head.labels);
-            if number == groups.len() {
-                groups.push(vec![Vec::new(); steps]);
-            }
-            let series = heads.len();
-            heads.push(head);
-            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
-                let candidate = Candidate { value: *value, series };
-                if self.offer(&mut groups[number][step], candidate, self.wanted[step]) {
-                    held.grow(1)?;
-                }
-            }
-        }
-        if steps == 1 {
-            return Ok((Computed::new(self.in_order(groups, &heads)), held));
-        }
-        let mut columns: Vec<Vec<f64>> = vec![Vec::new(); heads.len()];
-        for (step, candidate) in groups
-            .iter()
-            .flat_map(|group| group.iter().enumerate())
-            .flat_map(|(step, found)| found.iter().map(move |candidate| (step, *candidate)))
-        {
-            let column = &mut columns[candidate.series];
-            if column.is_empty() {
-                held.grow(steps)?;
-                column.resize(steps, ABSENT);
-            }
-            column[step] = candidate.value;
-        }
-        Ok((Computed::new(heads.into_iter().zip(columns).collect()), held))
     }
 
     /// Offers a candidate; whether the heap has grown.
@@ -198,22 +153,55 @@ impl<'a> SelectOperator<'a> {
     }
 }
 
+impl<'a> TakesAll<'a> for SelectOperator<'a> {
+    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
+        let mut held = self.context.hold(0)?;
+        if !self.check_wanted()? {
+            // Nothing is wanted, but what the operand warns of is.
+            while self.inner.next_into(&mut Vec::new())?.is_some() {}
+            return Ok((Computed::new(Vec::new()), held));
+        }
+        let steps = self.wanted.len();
+        let mut heads = Vec::new();
+        let mut groups: Vec<Vec<Vec<Candidate>>> = Vec::new();
+        let mut column = Vec::new();
+        while let Some(head) = self.inner.next_into(&mut column)? {
+            let number = self.keys.number(&head.labels);
+            if number == groups.len() {
+                groups.push(vec![Vec::new(); steps]);
+            }
+            let series = heads.len();
+            heads.push(head);
+            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+                let candidate = Candidate { value: *value, series };
+                if self.offer(&mut groups[number][step], candidate, self.wanted[step]) {
+                    held.grow(1)?;
+                }
+            }
+        }
+        if steps == 1 {
+            return Ok((Computed::new(self.in_order(groups, &heads)), held));
+        }
+        let mut columns: Vec<Vec<f64>> = vec![Vec::new(); heads.len()];
+        for (step, candidate) in groups
+            .iter()
+            .flat_map(|group| group.iter().enumerate())
+            .flat_map(|(step, found)| found.iter().map(move |candidate| (step, *candidate)))
+        {
+            let column = &mut columns[candidate.series];
+            if column.is_empty() {
+                held.grow(steps)?;
+                column.resize(steps, ABSENT);
+            }
+            column[step] = candidate.value;
+        }
+        Ok((Computed::new(heads.into_iter().zip(columns).collect()), held))
+    }
+}
+
 fn nan_last(left: f64, right: f64, a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     a.value
         .is_nan()
         .cmp(&b.value.is_nan())
         .then(left.partial_cmp(&right).unwrap_or(std::cmp::Ordering::Equal))
-}
-
-impl Operator for SelectOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        let (computed, _) = match &mut self.done {
-            Some(done) => done,
-            None => {
-                let done = self.consume()?;
-                self.done.insert(done)
-            }
-        };
-        Ok(computed.next_into(column))
-    }
 }

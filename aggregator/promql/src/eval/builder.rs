@@ -19,7 +19,7 @@ use crate::eval::function::{self, Absent, Mapped, Mapping, go_max, go_min};
 use crate::eval::histogram::{HistogramOperator, HistogramQuestion};
 use crate::eval::label::{Relabel, Relabelled, split_replacement};
 use crate::eval::merge::{Distinct, Merging};
-use crate::eval::operator::{Computed, Empty, Node, Operator, Repeated};
+use crate::eval::operator::{Collected, Computed, Empty, Node, Operator, Repeated};
 use crate::eval::selector::{
     Clock, InstantSelector, SampleField, SampleStream, StoredSamples, SubquerySamples,
 };
@@ -295,7 +295,7 @@ impl<'a> Builder<'a> {
                 return Err(QueryError::Execution(format!("invalid label name {}", quote(label))));
             }
             let inner = self.vector(operand, grid)?.operator;
-            let operator = CountValuesOperator::new(self.context, inner, label, grouping);
+            let operator = Collected::new(CountValuesOperator::new(self.context, inner, label, grouping));
             return Ok(Node::new(operator, unique && label != METRIC_NAME));
         }
         let values = match parameter {
@@ -312,11 +312,15 @@ impl<'a> Builder<'a> {
             }
             Aggregation::Topk | Aggregation::Bottomk | Aggregation::Limitk => {
                 let kept = inner.unique_without_name;
-                Node::new(SelectOperator::new(self.context, inner.operator, *op, grouping, values), kept)
+                Node::new(
+                    Collected::new(SelectOperator::new(self.context, inner.operator, *op, grouping, values)),
+                    kept,
+                )
             }
-            _ => {
-                Node::new(AggregateOperator::new(self.context, inner.operator, *op, grouping, values), unique)
-            }
+            _ => Node::new(
+                Collected::new(AggregateOperator::new(self.context, inner.operator, *op, grouping, values)),
+                unique,
+            ),
         })
     }
 
@@ -448,7 +452,10 @@ impl<'a> Builder<'a> {
         } else {
             SortKey::Value { descending }
         };
-        Ok(Node::new(Sorted::new(self.context, inner.operator, key), inner.unique_without_name))
+        Ok(Node::new(
+            Collected::new(Sorted::new(self.context, inner.operator, key)),
+            inner.unique_without_name,
+        ))
     }
 
     fn histogram(self, name: &str, arguments: &'a [Expr], grid: Grid) -> Built<Node<'a>> {
@@ -476,8 +483,12 @@ impl<'a> Builder<'a> {
         };
         let inner = self.vector(vector, grid)?;
         let unique = inner.unique_without_name && name != "histogram_quantiles";
-        let operator =
-            HistogramOperator::new(self.context, inner.operator, question, (grid, unwrap(vector).span));
+        let operator = Collected::new(HistogramOperator::new(
+            self.context,
+            inner.operator,
+            question,
+            (grid, unwrap(vector).span),
+        ));
         self.renamed(operator, unique)
     }
 

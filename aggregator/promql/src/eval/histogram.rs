@@ -9,7 +9,7 @@ use crate::error::QueryError;
 use crate::eval::annotations::{Annotation, Monotonicity};
 use crate::eval::column::{ABSENT, Grid, SeriesHead, is_present, without_metric};
 use crate::eval::context::{Context, Held};
-use crate::eval::operator::{Computed, Operator};
+use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
 use crate::syntax::parse_number;
 
@@ -185,7 +185,6 @@ pub(crate) struct HistogramOperator<'a> {
     grid: Grid,
     /// Where the vector stands.
     span: Span,
-    done: Option<(Computed, Held<'a>)>,
 }
 
 impl<'a> HistogramOperator<'a> {
@@ -195,7 +194,7 @@ impl<'a> HistogramOperator<'a> {
         question: HistogramQuestion,
         (grid, span): (Grid, Span),
     ) -> Self {
-        Self { context, inner, question, grid, span, done: None }
+        Self { context, inner, question, grid, span }
     }
 
     fn load(&mut self, held: &mut Held<'a>) -> Result<Vec<Group>, QueryError> {
@@ -218,37 +217,6 @@ impl<'a> HistogramOperator<'a> {
             groups[number].buckets.push((upper, column.clone()));
         }
         Ok(groups)
-    }
-
-    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
-        let mut held = self.context.hold(0)?;
-        let groups = self.load(&mut held)?;
-        let mut series = Vec::new();
-        match &self.question {
-            HistogramQuestion::Quantile(wanted) => {
-                for group in &groups {
-                    let column = self.quantiles(group, wanted);
-                    series.push((self.head(group, None), column));
-                }
-            }
-            HistogramQuestion::Quantiles { label, wanted } => {
-                for wanted in wanted {
-                    let text = wanted.first().map_or_else(String::new, |wanted| open_metrics(*wanted));
-                    for group in &groups {
-                        let column = self.quantiles(group, wanted);
-                        series.push((self.head(group, Some((label, &text))), column));
-                    }
-                }
-            }
-            HistogramQuestion::Fraction { lower, upper } => {
-                for group in &groups {
-                    let column = self
-                        .each_step(group, |step, buckets| bucket_fraction(lower[step], upper[step], buckets));
-                    series.push((self.head(group, None), column));
-                }
-            }
-        }
-        Ok((Computed::new(series), held))
     }
 
     fn quantiles(&self, group: &Group, wanted: &[f64]) -> Vec<f64> {
@@ -293,16 +261,36 @@ impl<'a> HistogramOperator<'a> {
     }
 }
 
-impl Operator for HistogramOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        let (computed, _) = match &mut self.done {
-            Some(done) => done,
-            None => {
-                let done = self.consume()?;
-                self.done.insert(done)
+impl<'a> TakesAll<'a> for HistogramOperator<'a> {
+    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
+        let mut held = self.context.hold(0)?;
+        let groups = self.load(&mut held)?;
+        let mut series = Vec::new();
+        match &self.question {
+            HistogramQuestion::Quantile(wanted) => {
+                for group in &groups {
+                    let column = self.quantiles(group, wanted);
+                    series.push((self.head(group, None), column));
+                }
             }
-        };
-        Ok(computed.next_into(column))
+            HistogramQuestion::Quantiles { label, wanted } => {
+                for wanted in wanted {
+                    let text = wanted.first().map_or_else(String::new, |wanted| open_metrics(*wanted));
+                    for group in &groups {
+                        let column = self.quantiles(group, wanted);
+                        series.push((self.head(group, Some((label, &text))), column));
+                    }
+                }
+            }
+            HistogramQuestion::Fraction { lower, upper } => {
+                for group in &groups {
+                    let column = self
+                        .each_step(group, |step, buckets| bucket_fraction(lower[step], upper[step], buckets));
+                    series.push((self.head(group, None), column));
+                }
+            }
+        }
+        Ok((Computed::new(series), held))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::QueryError;
 use crate::eval::column::{SeriesHead, is_present};
+use crate::eval::context::Held;
 
 /// Gives series one after the other.
 ///
@@ -57,6 +58,37 @@ impl Computed {
 impl Operator for Computed {
     fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
         Ok(Computed::next_into(self, column))
+    }
+}
+
+/// Takes all of its input before its first series is known.
+pub(crate) trait TakesAll<'a> {
+    /// Reads the input to its end; gives what came of it, and the memory that this holds.
+    fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError>;
+}
+
+/// Series of something that takes all of its input, which it does when the first is asked for.
+pub(crate) struct Collected<'a, T> {
+    source: T,
+    done: Option<(Computed, Held<'a>)>,
+}
+
+impl<'a, T: TakesAll<'a>> Collected<'a, T> {
+    pub(crate) fn new(source: T) -> Self {
+        Self { source, done: None }
+    }
+}
+
+impl<'a, T: TakesAll<'a>> Operator for Collected<'a, T> {
+    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+        let (computed, _) = match &mut self.done {
+            Some(done) => done,
+            None => {
+                let done = self.source.consume()?;
+                self.done.insert(done)
+            }
+        };
+        Ok(computed.next_into(column))
     }
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::error::QueryError;
 use crate::eval::column::SeriesHead;
 use crate::eval::context::{Context, Held};
-use crate::eval::operator::{Computed, Operator};
+use crate::eval::operator::{Computed, Operator, TakesAll};
 
 /// What is sorted by.
 pub(crate) enum SortKey {
@@ -71,14 +71,15 @@ pub(crate) struct Sorted<'a> {
     context: &'a Context<'a>,
     inner: Box<dyn Operator + 'a>,
     key: SortKey,
-    done: Option<(Computed, Held<'a>)>,
 }
 
 impl<'a> Sorted<'a> {
     pub(crate) fn new(context: &'a Context<'a>, inner: Box<dyn Operator + 'a>, key: SortKey) -> Self {
-        Self { context, inner, key, done: None }
+        Self { context, inner, key }
     }
+}
 
+impl<'a> TakesAll<'a> for Sorted<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
         let mut series = Vec::new();
@@ -89,19 +90,6 @@ impl<'a> Sorted<'a> {
         }
         series.sort_by(|left, right| self.key.compare(left, right));
         Ok((Computed::new(series), held))
-    }
-}
-
-impl Operator for Sorted<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        let (computed, _) = match &mut self.done {
-            Some(done) => done,
-            None => {
-                let done = self.consume()?;
-                self.done.insert(done)
-            }
-        };
-        Ok(computed.next_into(column))
     }
 }
 
