@@ -29,6 +29,37 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(stdout)?)
 }
 
+/// The place of a program that is started and ended over and over.
+#[derive(Default)]
+struct Slot(Option<Program>);
+
+impl Slot {
+    /// Starts it, and waits until `api` says that it is ready.
+    fn start(&mut self, command: &mut Command, log: &Path, api: &Api) -> Result<()> {
+        let program = self.0.insert(Program::start(command, log)?);
+        eventually("the program is ready", GENEROUS, || {
+            program.check_alive()?;
+            Ok(api.get("/-/ready").is_ok().then_some(()))
+        })
+    }
+
+    fn running(&mut self) -> Result<&mut Program> {
+        self.0.as_mut().context("the program is not running")
+    }
+
+    fn kill_hard(&mut self) -> Result<()> {
+        self.running()?.kill_hard()?;
+        self.0 = None;
+        Ok(())
+    }
+
+    fn terminate(&mut self) -> Result<ProgramExit> {
+        let exit = self.running()?.terminate()?;
+        self.0 = None;
+        Ok(exit)
+    }
+}
+
 /// An aggregator with its folder and its ports, which it keeps over restarts.
 pub struct Aggregator {
     dir: PathBuf,
@@ -36,7 +67,7 @@ pub struct Aggregator {
     http_port: u16,
     quic_port: u16,
     environment: Vec<(String, String)>,
-    program: Option<Program>,
+    program: Slot,
 }
 
 impl Aggregator {
@@ -57,7 +88,7 @@ impl Aggregator {
             http_port,
             quic_port,
             environment: Vec::new(),
-            program: None,
+            program: Slot::default(),
         })
     }
 
@@ -80,31 +111,23 @@ impl Aggregator {
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.http_port))
             .arg(format!("--quic.listen-address={}", self.quic_address()))
             .envs(self.environment.iter().cloned());
-        self.program = Some(Program::start(&mut command, &self.dir.join("aggregator.log"))?);
         let api = self.api();
-        eventually("the aggregator is ready", GENEROUS, || {
-            self.program()?.check_alive()?;
-            Ok(api.get("/-/ready").is_ok().then_some(()))
-        })
+        self.program.start(&mut command, &self.dir.join("aggregator.log"), &api)
     }
 
     /// The running process.
     pub fn program(&mut self) -> Result<&mut Program> {
-        self.program.as_mut().context("the aggregator is not running")
+        self.program.running()
     }
 
     /// `kill -9`.
     pub fn kill_hard(&mut self) -> Result<()> {
-        self.program()?.kill_hard()?;
-        self.program = None;
-        Ok(())
+        self.program.kill_hard()
     }
 
     /// SIGTERM.
     pub fn terminate(&mut self) -> Result<ProgramExit> {
-        let exit = self.program()?.terminate()?;
-        self.program = None;
-        Ok(exit)
+        self.program.terminate()
     }
 
     /// Where agents reach it.
@@ -155,7 +178,7 @@ pub struct Agent {
     arguments: Vec<String>,
     config: Option<PathBuf>,
     environment: Vec<(String, String)>,
-    program: Option<Program>,
+    program: Slot,
 }
 
 impl Agent {
@@ -169,7 +192,7 @@ impl Agent {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             config: None,
             environment: Vec::new(),
-            program: None,
+            program: Slot::default(),
         })
     }
 
@@ -214,31 +237,23 @@ impl Agent {
         command
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.web_port))
             .envs(self.environment.iter().cloned());
-        self.program = Some(Program::start(&mut command, &self.dir.join("agent.log"))?);
         let api = self.api();
-        eventually("the agent is ready", GENEROUS, || {
-            self.program()?.check_alive()?;
-            Ok(api.get("/-/ready").is_ok().then_some(()))
-        })
+        self.program.start(&mut command, &self.dir.join("agent.log"), &api)
     }
 
     /// The running process.
     pub fn program(&mut self) -> Result<&mut Program> {
-        self.program.as_mut().context("the agent is not running")
+        self.program.running()
     }
 
     /// `kill -9`.
     pub fn kill_hard(&mut self) -> Result<()> {
-        self.program()?.kill_hard()?;
-        self.program = None;
-        Ok(())
+        self.program.kill_hard()
     }
 
     /// SIGTERM.
     pub fn terminate(&mut self) -> Result<ProgramExit> {
-        let exit = self.program()?.terminate()?;
-        self.program = None;
-        Ok(exit)
+        self.program.terminate()
     }
 
     /// Its HTTP server.
