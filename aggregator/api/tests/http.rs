@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use vedette_api::{AgentStatus, ApiState, BuildInfo, QueryLimits};
 use vedette_model::{
-    Labels, Metadata, MetadataEntry, MetricKind, Samples, SelectError, SelectRequest, SeriesSource,
+    Exemplar, Labels, Metadata, MetadataEntry, MetricKind, Samples, SelectError, SelectRequest, SeriesSource,
     SeriesStream, Timestamp,
 };
 use vedette_promql::{Engine, EngineOptions, ParseOptions};
@@ -100,6 +100,14 @@ impl SeriesSource for Memory {
 
     fn label_values(&self, name: &str, request: &SelectRequest<'_>) -> Result<Vec<String>, SelectError> {
         Ok(Self::words(self.matching(request).filter_map(|labels| labels.get(name)).map(str::to_owned)))
+    }
+
+    fn exemplars(&self, request: &SelectRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+        let exemplar =
+            Exemplar { labels: Labels::from_pairs([("trace_id", "1")]), value: 0.5, at_ms: 10_000 };
+        let inside = (request.start.as_millis()..=request.end.as_millis()).contains(&exemplar.at_ms);
+        let series = self.matching(request).filter(|_| inside);
+        Ok(series.map(|labels| (labels.clone(), vec![exemplar.clone()])).collect())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<MetadataEntry>, SelectError> {

@@ -149,7 +149,7 @@ impl SeriesStream for MergedStream<'_> {
             if self.runs.is_empty() {
                 continue;
             }
-            let Samples { at_ms, values } = samples;
+            let Samples { at_ms, values, .. } = samples;
             merge(&mut self.runs, at_ms, values);
             let is_up = labels.metric_name() == Some(UP);
             self.absences.derive(is_up, &self.runs, self.end, at_ms, values);

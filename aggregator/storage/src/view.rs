@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 use vedette_model::{
-    Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, SeriesStream,
-    Timestamp,
+    Exemplar, Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource,
+    SeriesStream, Timestamp,
 };
 
 use crate::absence::Absences;
@@ -146,6 +146,12 @@ impl SeriesSource for View {
         }
         self.derived_up(request.matchers, start, end)?.iter().for_each(&mut add);
         Ok(values.into_iter().collect())
+    }
+
+    fn exemplars(&self, _request: &SelectRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+        // No writer sends any: the batch format has no section for them.
+        self.check_open()?;
+        Ok(Vec::new())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<MetadataEntry>, SelectError> {

@@ -8,10 +8,14 @@
 //! | [`Labels`] | sorted, unique, non-empty `name → value` pairs; cheap to clone |
 //! | [`SeriesId`] | 128-bit identity of a label set |
 //! | [`Matcher`] | one test on one label |
+//! | [`Histogram`] | a native histogram: the value of a sample that is no float |
+//! | [`Exemplar`] | one observation behind a series, with labels of its own |
 //! | [`SeriesSource`] | what a query engine reads from |
 
 #![warn(missing_docs)]
 
+mod exemplar;
+mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
@@ -21,6 +25,11 @@ mod select;
 mod timestamp;
 mod value;
 
+pub use exemplar::Exemplar;
+pub use histogram::{
+    CUSTOM_BUCKETS_SCHEMA, CountKind, CounterReset, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,
+    Histogram, HistogramSample, Span,
+};
 pub use labels::{
     BUCKET_LABEL, INSTANCE_LABEL, JOB_LABEL, Labels, LabelsBuilder, METRIC_NAME, QUANTILE_LABEL, SeriesId,
 };

@@ -78,7 +78,7 @@ fn bounds(
 pub(crate) fn extend(samples: &Samples, start_ms: i64, end_ms: i64, mode: RangeMode) -> Samples {
     let mut extended = Samples::default();
     let smoothed = mode == RangeMode::Smoothed;
-    if let Some(found) = bounds(samples, (0, samples.len()), (start_ms, end_ms), smoothed, false) {
+    if let Some(found) = bounds(samples, (0, samples.at_ms.len()), (start_ms, end_ms), smoothed, false) {
         extended.push(Timestamp::from_millis(start_ms), found.left);
         for index in found.from..found.to {
             extended.push(Timestamp::from_millis(samples.at_ms[index]), samples.values[index]);
@@ -207,7 +207,7 @@ impl<'a> SmoothedSelector<'a> {
     }
 
     fn value(&self, time_ms: i64) -> f64 {
-        let Samples { at_ms, values } = &self.samples;
+        let Samples { at_ms, values, .. } = &self.samples;
         let from = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_sub(self.lookback_ms));
         let to = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_add(self.lookback_ms));
         let next = at_ms[from..to].partition_point(|at_ms| *at_ms < time_ms) + from;

@@ -130,7 +130,11 @@ fn matrix<'a>(context: &'a Context<'a>, expr: &'a Expr, grid: Grid) -> Result<Ve
         let inside = if range.mode == RangeMode::Plain {
             let from = samples.at_ms.partition_point(|at_ms| *at_ms <= start_ms);
             let to = samples.at_ms.partition_point(|at_ms| *at_ms <= end_ms);
-            Samples { at_ms: samples.at_ms[from..to].to_vec(), values: samples.values[from..to].to_vec() }
+            Samples {
+                at_ms: samples.at_ms[from..to].to_vec(),
+                values: samples.values[from..to].to_vec(),
+                ..Samples::default()
+            }
         } else {
             extend(&samples, start_ms, end_ms, range.mode)
         };

@@ -62,7 +62,7 @@ impl<'a> InstantSelector<'a> {
     /// Whether there was a value at all.
     fn fill(&self, column: &mut Vec<f64>) -> bool {
         let lookback_ms = self.context.lookback_ms();
-        let Samples { at_ms, values } = &self.samples;
+        let Samples { at_ms, values, .. } = &self.samples;
         column.clear();
         let mut after = 0;
         let mut any = false;
@@ -154,13 +154,17 @@ fn drop_stale(samples: &mut Samples) {
         return;
     }
     let mut kept = 0;
-    for index in 0..samples.len() {
+    for index in 0..samples.at_ms.len() {
         if !is_stale(samples.values[index]) {
             samples.values[kept] = samples.values[index];
             samples.at_ms[kept] = samples.at_ms[index];
+            if let Some(start_ms) = samples.starts_ms.get(index).copied() {
+                samples.starts_ms[kept] = start_ms;
+            }
             kept += 1;
         }
     }
+    samples.starts_ms.truncate(kept);
     samples.values.truncate(kept);
     samples.at_ms.truncate(kept);
 }
