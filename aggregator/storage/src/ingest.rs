@@ -48,6 +48,8 @@ struct LogWork {
     entry: Option<(u64, LogEntry)>,
     /// The last generation that took a frame.
     last_generation: u64,
+    /// The generation that its first frame there can not be read without.
+    reads_from: u64,
     blocks: Vec<Option<Arc<Block>>>,
     /// The head that `blocks` are of.
     head: u64,
@@ -117,6 +119,7 @@ impl LogWork {
             watermark,
             entry: None,
             last_generation: 0,
+            reads_from: 0,
             blocks: Vec::new(),
             head: 0,
         }
@@ -126,6 +129,21 @@ impl LogWork {
     fn forget_segment(&mut self) {
         self.segment = None;
         self.decoder = SegmentDecoder::new(DecodeLimits::default());
+    }
+
+    /// A frame stands in `generation` now, and its segment is open.
+    fn stands_in(&mut self, generation: u64) {
+        if self.last_generation != generation {
+            self.reads_from = self.segment.map_or(generation, |segment| segment.generation);
+        }
+        self.last_generation = generation;
+    }
+
+    /// The oldest generation that is needed to read what `current` has, and what will follow.
+    fn needs(&self, current: u64) -> u64 {
+        let segment = self.segment.map_or(u64::MAX, |segment| segment.generation);
+        // A segment that has ended since may still have frames there that are in no part.
+        if self.last_generation == current { segment.min(self.reads_from) } else { segment }
     }
 
     /// Whether a frame already known brings the decoder nearer to the next batch.
@@ -219,7 +237,7 @@ impl Ingest {
             batch.put_cf(&family, keys::frame(append.log, 0), entry.encode());
             work.entry = written;
         }
-        work.last_generation = self.generation;
+        work.stands_in(self.generation);
         batch.put_cf(&family, keys::frame(append.log, seq), &append.frame);
         *self.generations.entry(self.generation).or_default() += append.frame.len() as u64;
     }
@@ -381,10 +399,9 @@ impl Ingest {
         write_synced(db, batch)
     }
 
-    /// Drops generations that are in parts and that no open segment needs, the oldest first.
+    /// Drops generations that are in parts and that no segment of a later one needs, the oldest first.
     pub(crate) fn drop_generations(&mut self, db: &Db, through: u64) -> Result<(), rocksdb::Error> {
-        let needed =
-            self.logs.values().filter_map(|work| Some(work.segment?.generation)).min().unwrap_or(u64::MAX);
+        let needed = self.logs.values().map(|work| work.needs(self.generation)).min().unwrap_or(u64::MAX);
         while let Some((&oldest, _)) = self.generations.first_key_value()
             && oldest <= through
             && oldest < needed
@@ -458,7 +475,7 @@ impl Ingest {
         }
         if let Some(work) = self.logs.get_mut(&append.log) {
             work.entry = Some((self.generation, entry));
-            work.last_generation = self.generation;
+            work.stands_in(self.generation);
         }
         Ok(())
     }
