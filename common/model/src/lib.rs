@@ -27,8 +27,9 @@ mod value;
 
 pub use exemplar::Exemplar;
 pub use histogram::{
-    CUSTOM_BUCKETS_SCHEMA, CountKind, CounterReset, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,
-    Histogram, HistogramSample, Span,
+    Bucket, CUSTOM_BUCKETS_SCHEMA, CoarsenError, CountKind, CounterReset, EXPONENTIAL_SCHEMA_MAX,
+    EXPONENTIAL_SCHEMA_MIN, Histogram, HistogramError, HistogramSample, HistogramSum, IncompatibleSchemas,
+    Reconciled, Span,
 };
 pub use labels::{
     BUCKET_LABEL, INSTANCE_LABEL, JOB_LABEL, Labels, LabelsBuilder, METRIC_NAME, QUANTILE_LABEL, SeriesId,

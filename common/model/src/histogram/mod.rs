@@ -3,7 +3,23 @@
 //! One type for integer and float histograms: counts are absolute floats, which hold every integer below 2⁵³ exactly.
 //! What a histogram of counters loses that way is nothing; [`CountKind`] remembers what its writer sent.
 
+mod bounds;
+mod buckets;
+mod compare;
+mod custom;
+mod scale;
+mod side;
+mod sum;
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::sync::Arc;
+
+pub use buckets::Bucket;
+pub use scale::CoarsenError;
+pub use sum::{HistogramSum, IncompatibleSchemas, Reconciled};
+pub use validate::HistogramError;
 
 /// The schema of histograms whose bounds are listed in [`Histogram::custom_values`].
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
