@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vedette_spool::{LogRange, StoredFrame};
 use vedette_transport::{Connected, ControlReader, ControlWriter, FrameWriter, StreamError, close};
-use vedette_wire::control::{LogOffer, ReplicaMessage};
+use vedette_wire::control::{FEATURE_HISTOGRAMS, LogOffer, ReplicaMessage};
 use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart, Sent};
 use vedette_wire::{BatchSeq, LogId, ReplicaId, encode_gap};
 
@@ -181,7 +181,9 @@ impl<'a> Conversation<'a> {
     async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), Stop> {
         match action {
             AgentAction::Send(message) => control.write(&message).await?,
-            AgentAction::Welcomed { replica, skew_ms } => self.welcomed(replica, skew_ms)?,
+            AgentAction::Welcomed { replica, skew_ms, features } => {
+                self.welcomed(replica, skew_ms, features)?
+            }
             AgentAction::OpenStream { log, live } => {
                 let stream = FrameWriter::open(&self.connection, log, live).await?;
                 self.streams.insert(log, stream);
@@ -237,7 +239,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn welcomed(&mut self, replica: ReplicaId, skew_ms: i64) -> Result<(), Stop> {
+    fn welcomed(&mut self, replica: ReplicaId, skew_ms: i64, features: u64) -> Result<(), Stop> {
         if replica != self.replica {
             let reason = format!("replica {} says that it is {replica}", self.replica);
             return Err(Stop::Closed(CloseCode::Protocol, reason));
@@ -245,6 +247,9 @@ impl<'a> Conversation<'a> {
         self.note(|numbers| numbers.skew_ms = skew_ms);
         if skew_ms.unsigned_abs() > SKEW_WORTH_SAYING_MS {
             warn!(%replica, skew_ms, "the replica's clock and this host's differ");
+        }
+        if features & FEATURE_HISTOGRAMS == 0 {
+            warn!(%replica, "the replica is of an older release and refuses native histograms: upgrade it before agents");
         }
         Ok(())
     }

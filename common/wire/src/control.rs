@@ -27,7 +27,7 @@ pub use enroll::{
 };
 pub use members::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, MEMBERS_MAX, Member, Members};
 pub use messages::{
-    Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, PROTOCOL_MAX, PROTOCOL_MIN, Refuse,
-    RefuseReason, ReplicaMessage, Resume, TEXT_BYTES_MAX, Welcome, Window,
+    Ack, AgentMessage, CloseLog, FEATURE_HISTOGRAMS, FEATURES, Hello, LOGS_MAX, LogOffer, PROTOCOL_MAX,
+    PROTOCOL_MIN, Refuse, RefuseReason, ReplicaMessage, Resume, TEXT_BYTES_MAX, Welcome, Window,
 };
 pub use peer::{FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest};

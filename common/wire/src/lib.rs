@@ -24,6 +24,7 @@ pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, Log
 pub use row::RowValues;
 pub use segment::{
     Batch, BatchInput, DecodeError, DecodeLimits, DecodedRow, Dictionary, DictionarySeries, DictionaryTarget,
-    EncodeError, EncodedBatch, Gap, RowInput, SegmentDecoder, SegmentEncoder, SegmentLimits,
+    EncodeError, EncodedBatch, Gap, HISTOGRAM_BUCKETS_MAX, RowInput, SegmentDecoder, SegmentEncoder,
+    SegmentLimits,
 };
 pub use table::{Family, RowSummary, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable};

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vedette_model::{Labels, Metadata, MetricKind, STALE_NAN};
-use xxhash_rust::xxh3::xxh3_64;
+use vedette_model::{Exemplar, Histogram, Labels, Metadata, MetricKind, STALE_NAN};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::row::{RowValues, SetBits};
 
@@ -92,6 +93,8 @@ pub struct TargetTable {
     cursor: u32,
     first: u32,
     samples: usize,
+    /// Hashes of the exemplars that series had last, for those that had any.
+    exemplars: HashMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl TargetTable {
             cursor: NONE,
             first: NONE,
             samples: 0,
+            exemplars: HashMap::new(),
         }
     }
 
@@ -160,15 +164,59 @@ impl TargetTable {
         value: f64,
         describe: impl FnOnce() -> Result<SeriesDescription, E>,
     ) -> Result<SetOutcome, E> {
+        self.set_with(key, describe, |row, index| row.set(index, value))
+    }
+
+    /// As [`TargetTable::set`], with a histogram as the value.
+    pub fn set_histogram<E>(
+        &mut self,
+        key: &[u8],
+        histogram: Arc<Histogram>,
+        describe: impl FnOnce() -> Result<SeriesDescription, E>,
+    ) -> Result<SetOutcome, E> {
+        self.set_with(key, describe, |row, index| row.set_histogram(index, histogram))
+    }
+
+    /// Says since when the series set last counts.
+    pub fn set_start_ms(&mut self, start_ms: i64) {
+        if self.cursor != NONE {
+            self.row.set_start_ms(self.cursor as usize, start_ms);
+        }
+    }
+
+    /// Adds an exemplar to the series set last, unless that series had the same one last: sources repeat an exemplar
+    /// until they have another. `at_ms` is its own time, where it has one. Says whether it was taken.
+    pub fn push_exemplar(&mut self, labels: Labels, value: f64, at_ms: Option<i64>, row_at_ms: i64) -> bool {
+        if self.cursor == NONE {
+            return false;
+        }
+        let mut hasher = Xxh3::with_seed(at_ms.unwrap_or(i64::MIN) as u64);
+        hasher.update(&value.to_bits().to_le_bytes());
+        hasher.update(labels.canonical().as_bytes());
+        let hash = hasher.digest();
+        if self.exemplars.insert(self.cursor, hash) == Some(hash) {
+            return false;
+        }
+        let exemplar = Exemplar { labels, value, at_ms: at_ms.unwrap_or(row_at_ms) };
+        self.row.push_exemplar(self.cursor as usize, exemplar);
+        true
+    }
+
+    fn set_with<E>(
+        &mut self,
+        key: &[u8],
+        describe: impl FnOnce() -> Result<SeriesDescription, E>,
+        put: impl FnOnce(&mut RowValues, usize),
+    ) -> Result<SetOutcome, E> {
         let expected = self.expected();
         if expected != NONE && self.key(expected) == key {
-            return Ok(self.set_known(expected, value));
+            return Ok(self.set_known(expected, put));
         }
         let hash = xxh3_64(key);
         let found = self.index.find(hash, |index| self.key(index) == key);
         if let Some(index) = found {
             self.expect_next(index);
-            return Ok(self.set_known(index, value));
+            return Ok(self.set_known(index, put));
         }
         if self.series.len() >= self.series_max || self.key_bytes.len() + key.len() > u32::MAX as usize {
             return Ok(SetOutcome::SeriesLimit);
@@ -176,7 +224,7 @@ impl TargetTable {
         let description = describe()?;
         let index = self.add(key, hash, description);
         self.expect_next(index);
-        self.set_known(index, value);
+        self.set_known(index, put);
         Ok(SetOutcome::New)
     }
 
@@ -184,7 +232,10 @@ impl TargetTable {
     pub fn finish_row(&mut self) -> RowSummary {
         let mut gone = 0;
         let mut kept = 0;
-        let present = self.row.present_words().to_vec();
+        let mut present = self.row.present_words().to_vec();
+        for (index, _) in self.row.histograms() {
+            present[*index as usize / u64::BITS as usize] |= 1 << (*index % u64::BITS);
+        }
         for (word_index, &now) in present.iter().enumerate() {
             let before = self.alive.get(word_index).copied().unwrap_or(0);
             kept += (before & now).count_ones() as usize;
@@ -260,9 +311,10 @@ impl TargetTable {
             if old.is_alive(index) {
                 self.mark_alive(new as usize);
             }
-            if let Some(value) = old.row.get(index) {
-                self.row.set(new as usize, value);
+            if let Some(hash) = old.exemplars.get(&(index as u32)) {
+                self.exemplars.insert(new, *hash);
             }
+            old.row.copy_series(index, &mut self.row, new as usize);
         }
         self.row.resize(self.series.len());
         self.alive_count = old.alive_count;
@@ -323,12 +375,12 @@ impl TargetTable {
         &self.key_bytes[series.key_start as usize..][..series.key_len as usize]
     }
 
-    fn set_known(&mut self, index: u32, value: f64) -> SetOutcome {
-        if self.row.is_present(index as usize) {
+    fn set_known(&mut self, index: u32, put: impl FnOnce(&mut RowValues, usize)) -> SetOutcome {
+        if self.row.is_present(index as usize) || self.row.histogram(index as usize).is_some() {
             return SetOutcome::Duplicate;
         }
         self.cursor = index;
-        self.row.set(index as usize, value);
+        put(&mut self.row, index as usize);
         self.samples += 1;
         SetOutcome::Known
     }

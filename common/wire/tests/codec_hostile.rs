@@ -6,9 +6,10 @@ mod fuzzed;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proptest::prelude::*;
-use vedette_model::{Labels, Metadata, MetricKind, Timestamp};
+use vedette_model::{CountKind, Histogram, Labels, Metadata, MetricKind, Span, Timestamp};
 use vedette_wire::{
     BatchInput, BatchSeq, DecodeLimits, Family, FrameError, FrameHeader, GapReason, RowInput, SegmentDecoder,
     SegmentEncoder, SegmentLimits, SeriesDescription, TargetTable, encode_gap, seal_frame,
@@ -16,7 +17,8 @@ use vedette_wire::{
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/frames");
 
-/// Frames of a small writer: two segments of several targets, kinds of numbers, series that come and go.
+/// Frames of a small writer: two segments of several targets, kinds of numbers, series that come and go; with variant 3
+/// histograms, starts and exemplars as well.
 fn seed(variant: u64) -> Vec<Vec<u8>> {
     let mut tables = [TargetTable::new(), TargetTable::new()];
     let mut encoder = SegmentEncoder::new(SegmentLimits { batches_max: 6, bytes_max: 1 << 20 });
@@ -66,20 +68,47 @@ fn fill(table: &mut TargetTable, target: u64, number: u64, variant: u64) {
                 family: "cpu_seconds".to_owned(),
             })
         };
-        table.set(key.as_bytes(), value, describe).unwrap();
+        if variant == 3 && series % 4 == 2 {
+            table.set_histogram(key.as_bytes(), Arc::new(histogram(series, number)), describe).unwrap();
+        } else {
+            table.set(key.as_bytes(), value, describe).unwrap();
+        }
+        if variant == 3 {
+            table.set_start_ms(1_795_000_000_000 + (number / 4 * series % 3) as i64);
+            let trace = format!("{:032x}", number / 2 * series);
+            let labels = Labels::from_pairs([("trace_id", trace.as_str())]);
+            table.push_exemplar(labels, value, (series % 2 == 0).then_some(7), 1000);
+        }
     }
     table.finish_row();
+}
+
+/// Exponential ones whose layout grows, and custom bounds.
+fn histogram(series: u64, number: u64) -> Histogram {
+    let buckets: Vec<f64> = (0..3 + number / 3).map(|place| (place * number * series) as f64).collect();
+    let length = buckets.len() as u32;
+    Histogram {
+        counts: if series % 8 == 2 { CountKind::Integer } else { CountKind::Float },
+        schema: if series % 12 == 2 { -53 } else { 3 },
+        sum: (number * series) as f64 / 8.0,
+        count: buckets.iter().sum(),
+        zero_threshold: 1e-128,
+        positive_spans: vec![Span { offset: -1, length: 2 }, Span { offset: 3, length: length - 2 }],
+        positive_buckets: buckets,
+        custom_values: [0.005, 0.01, 0.025, 0.05, 0.1][..(series % 5) as usize].into(),
+        ..Histogram::default()
+    }
 }
 
 /// With `VEDETTE_WRITE_CORPUS` set, the seeds are written to the corpus folder: after a change of the format.
 #[test]
 fn the_corpus_can_be_read() {
     if std::env::var_os("VEDETTE_WRITE_CORPUS").is_some() {
-        (0..3).for_each(write_corpus);
+        (0..4).for_each(write_corpus);
     }
     let mut files: Vec<_> = fs::read_dir(CORPUS).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 24, "the corpus holds {} files", files.len());
+    assert!(files.len() >= 32, "the corpus holds {} files", files.len());
     let mut valid = 0;
     for path in files {
         let outcome = fuzzed::frames(&fs::read(&path).unwrap());
@@ -90,7 +119,7 @@ fn the_corpus_can_be_read() {
             valid += 1;
         }
     }
-    assert_eq!(valid, 3);
+    assert_eq!(valid, 4);
 }
 
 /// A valid file, and some with a few bytes changed.
@@ -155,7 +184,7 @@ proptest! {
     /// Changed behind the checksum: anything may come out, but it comes out within the limits.
     #[test]
     fn mutations_are_survived(
-        variant in 0u64..3,
+        variant in 0u64..4,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {

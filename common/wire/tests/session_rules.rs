@@ -4,8 +4,8 @@ use std::time::Duration;
 use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_wire::control::{
-    Ack, AgentMessage, CloseLog, Hello, LOGS_MAX, LogOffer, Members, Refuse, RefuseReason, ReplicaMessage,
-    Resume, Welcome, Window,
+    Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, Members, Refuse, RefuseReason,
+    ReplicaMessage, Resume, Welcome, Window,
 };
 use vedette_wire::session::{
     AgentAction, AgentOptions, AgentSession, CloseCode, FrameVerdict, Now, ReplicaAction, ReplicaOptions,
@@ -274,7 +274,7 @@ fn acknowledgements_wait_for_the_disk_and_then_for_each_other() {
     let ack = ReplicaAction::Send(ReplicaMessage::Ack(Ack { log: LIVE, through: BatchSeq(2) }));
     assert_eq!(session.poll_action(at(1020)), Some(ack));
     assert_eq!(session.poll_action(at(60_000)), None);
-    assert_eq!(session.agent().map(|agent| (agent.skew_ms, agent.features)), Some((500, 0)));
+    assert_eq!(session.agent().map(|agent| (agent.skew_ms, agent.features)), Some((500, FEATURES)));
 }
 
 #[test]

@@ -9,8 +9,10 @@ use bincode::{Decode, Encode};
 pub const PROTOCOL_MIN: u16 = 1;
 /// Newest protocol that this release speaks.
 pub const PROTOCOL_MAX: u16 = 1;
-/// Optional abilities of this release, one bit each. None so far.
-pub const FEATURES: u64 = 0;
+/// Reads native histograms and start timestamps in batches. A reader without it refuses a batch that has some.
+pub const FEATURE_HISTOGRAMS: u64 = 1;
+/// Optional abilities of this release, one bit each.
+pub const FEATURES: u64 = FEATURE_HISTOGRAMS;
 /// Logs in one hello. More are offered as earlier ones are finished.
 pub const LOGS_MAX: usize = 256;
 /// Bytes of a text for people.

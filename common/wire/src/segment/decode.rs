@@ -3,9 +3,15 @@ use vedette_model::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::dictionary::{Dictionary, DictionaryTarget, decompress};
+use super::exemplars::ExemplarsState;
+use super::histograms::HistogramsState;
 use super::range::RangeDecoder;
 use super::rows::{BodyState, TargetState};
-use super::{SECTION_DICTIONARY, SECTION_OPTIONAL_MIN, SECTION_ROWS};
+use super::starts::StartsState;
+use super::{
+    SECTION_DICTIONARY, SECTION_EXEMPLARS, SECTION_HISTOGRAMS, SECTION_OPTIONAL_MIN, SECTION_ROWS,
+    SECTION_STARTS,
+};
 use crate::frame::{FrameError, FrameHeader, FrameKind, read_frame};
 use crate::ids::{BatchSeq, GapReason};
 use crate::row::RowValues;
@@ -18,7 +24,7 @@ pub struct DecodeLimits {
     pub targets_max: usize,
     /// Series of a target.
     pub series_per_target_max: usize,
-    /// Series of all targets of a log.
+    /// Series of all targets of a log; and buckets of all histogram series.
     pub series_max: usize,
     /// Families of a log.
     pub families_max: usize,
@@ -30,9 +36,16 @@ pub struct DecodeLimits {
     pub dictionary_bytes_max: usize,
     /// Rows of a batch.
     pub rows_max: usize,
-    /// Series of all rows of a batch, present or not.
+    /// Series of all rows of a batch, present or not; and buckets of all its histograms.
     pub cells_max: usize,
+    /// Buckets of one histogram, and its custom bounds.
+    pub histogram_buckets_max: usize,
+    /// Exemplars of a batch.
+    pub exemplars_max: usize,
 }
+
+/// Buckets (and custom bounds) that a histogram may have. Whoever takes histograms in refuses what has more.
+pub const HISTOGRAM_BUCKETS_MAX: usize = 1 << 14;
 
 impl Default for DecodeLimits {
     fn default() -> Self {
@@ -46,6 +59,8 @@ impl Default for DecodeLimits {
             dictionary_bytes_max: 256 << 20,
             rows_max: 1 << 16,
             cells_max: 1 << 21,
+            histogram_buckets_max: HISTOGRAM_BUCKETS_MAX,
+            exemplars_max: 1 << 16,
         }
     }
 }
@@ -160,6 +175,23 @@ struct OpenSegment {
     key_seq: BatchSeq,
     targets: Vec<TargetState>,
     body: BodyState,
+    /// Made with the first histogram, as it is large.
+    histograms: Option<Box<HistogramsState>>,
+    starts: StartsState,
+    exemplars: ExemplarsState,
+}
+
+impl OpenSegment {
+    fn new(key_seq: BatchSeq) -> Self {
+        Self {
+            key_seq,
+            targets: Vec::new(),
+            body: BodyState::new(),
+            histograms: None,
+            starts: StartsState::new(),
+            exemplars: ExemplarsState::default(),
+        }
+    }
 }
 
 impl SegmentDecoder {
@@ -187,7 +219,7 @@ impl SegmentDecoder {
         let seq = header.seq;
         let segment = match header.kind {
             FrameKind::Gap => return self.decode_gap(&header, body),
-            FrameKind::Key => OpenSegment { key_seq: seq, targets: Vec::new(), body: BodyState::new() },
+            FrameKind::Key => OpenSegment::new(seq),
             FrameKind::Delta => {
                 let follows = position.map(BatchSeq::next) == Some(seq);
                 let open = open.filter(|open| follows && open.key_seq == header.key_seq);
@@ -274,8 +306,23 @@ impl SegmentDecoder {
                 segment.body.code_row(&mut coder, state, Timestamp::MIN, &RowValues::new(), &mut row.values);
         }
         self.rows.truncate(self.rows_len.max(ROWS_KEPT_MAX));
+        self.decode_rare(&mut segment, &sections)?;
         self.segment = Some(segment);
         Ok(DecodedBody { complete_from, complete_through, dictionary_changed })
+    }
+
+    /// What few rows have: histograms, starts, exemplars.
+    fn decode_rare(&mut self, segment: &mut OpenSegment, sections: &Sections<'_>) -> Result<(), BodyError> {
+        let rows = &mut self.rows[..self.rows_len];
+        if let Some(section) = sections.histograms {
+            let state = segment.histograms.get_or_insert_with(|| Box::new(HistogramsState::new()));
+            state.decode(section, rows, &self.limits)?;
+        }
+        segment.starts.decode(sections.starts, rows)?;
+        match sections.exemplars {
+            Some(section) => segment.exemplars.decode(section, rows, &self.limits),
+            None => Ok(()),
+        }
     }
 
     /// Applies a dictionary section; says whether the dictionary is another one now.
@@ -334,12 +381,14 @@ struct DecodedBody {
 struct Sections<'a> {
     dictionary: &'a [u8],
     rows: &'a [u8],
+    histograms: Option<&'a [u8]>,
+    starts: Option<&'a [u8]>,
+    exemplars: Option<&'a [u8]>,
 }
 
 impl<'a> Sections<'a> {
     fn read(mut body: &'a [u8]) -> Result<Self, BodyError> {
-        let mut dictionary = None;
-        let mut rows = None;
+        let [mut dictionary, mut rows, mut histograms, mut starts, mut exemplars] = [None; 5];
         while let Some((&kind, mut rest)) = body.split_first() {
             let length = usize::try_from(varint::read(&mut rest)?).unwrap_or(usize::MAX);
             let (section, rest) =
@@ -348,6 +397,9 @@ impl<'a> Sections<'a> {
             let slot = match kind {
                 SECTION_DICTIONARY => &mut dictionary,
                 SECTION_ROWS => &mut rows,
+                SECTION_HISTOGRAMS => &mut histograms,
+                SECTION_STARTS => &mut starts,
+                SECTION_EXEMPLARS => &mut exemplars,
                 optional if optional >= SECTION_OPTIONAL_MIN => continue,
                 unknown => return Err(BodyError::Section(unknown)),
             };
@@ -356,7 +408,7 @@ impl<'a> Sections<'a> {
             }
         }
         let rows = rows.ok_or(BodyError::Malformed("batch without rows section"))?;
-        Ok(Self { dictionary: dictionary.unwrap_or_default(), rows })
+        Ok(Self { dictionary: dictionary.unwrap_or_default(), rows, histograms, starts, exemplars })
     }
 }
 
@@ -401,6 +453,8 @@ mod tests {
         dictionary_bytes_max: 10_000,
         rows_max: 10,
         cells_max: 1000,
+        histogram_buckets_max: 100,
+        exemplars_max: 10,
     };
 
     /// A block with one family and `series` series of one label, whose value is `value_len` long.
@@ -497,8 +551,8 @@ mod tests {
     #[test]
     fn sections_of_newer_releases() {
         let none = rows(0, 0);
-        check(&[(SECTION_ROWS, &none), (SECTION_OPTIONAL_MIN, b"exemplars")], Ok(0));
-        check(&[(SECTION_ROWS, &none), (3, b"")], Err(DecodeError::Section { seq: BatchSeq(1), kind: 3 }));
+        check(&[(SECTION_ROWS, &none), (SECTION_EXEMPLARS + 1, b"later")], Ok(0));
+        check(&[(SECTION_ROWS, &none), (5, b"")], Err(DecodeError::Section { seq: BatchSeq(1), kind: 5 }));
         check(&[(SECTION_ROWS, &none), (SECTION_ROWS, &none)], malformed("section given twice"));
         check(&[], malformed("batch without rows section"));
     }

@@ -1,10 +1,15 @@
 use vedette_model::Timestamp;
 
-use super::decode::DecodeLimits;
+use super::decode::{BodyError, DecodeLimits};
 use super::dictionary::{Told, compress, write_block};
+use super::exemplars::ExemplarsState;
+use super::histograms::HistogramsState;
 use super::range::RangeEncoder;
 use super::rows::{BodyState, TargetState};
-use super::{SECTION_DICTIONARY, SECTION_ROWS, write_section};
+use super::starts::StartsState;
+use super::{
+    SECTION_DICTIONARY, SECTION_EXEMPLARS, SECTION_HISTOGRAMS, SECTION_ROWS, SECTION_STARTS, write_section,
+};
 use crate::frame::{FRAME_BYTES_MAX, FrameKind, write_frame};
 use crate::ids::BatchSeq;
 use crate::row::RowValues;
@@ -80,6 +85,12 @@ pub enum EncodeError {
         /// How many are allowed.
         max: usize,
     },
+    /// A histogram whose parts do not fit together.
+    #[error("histogram that is not valid: {what}")]
+    Histogram {
+        /// What does not fit.
+        what: &'static str,
+    },
 }
 
 /// Turns rows into frames.
@@ -106,6 +117,10 @@ struct OpenSegment {
     families_len: u32,
     series_len: usize,
     body: BodyState,
+    /// Made with the first histogram, as it is large.
+    histograms: Option<Box<HistogramsState>>,
+    starts: StartsState,
+    exemplars: ExemplarsState,
 }
 
 /// What is remembered of a target.
@@ -136,6 +151,7 @@ impl SegmentEncoder {
         let mut body = Vec::new();
         self.write_dictionary(&mut segment, batch, &mut body)?;
         self.write_rows(&mut segment, batch, &mut body);
+        self.write_rare(&mut segment, batch, &mut body)?;
         let distance = batch.seq.0 - segment.key_seq.0;
         let kind = if is_key { FrameKind::Key } else { FrameKind::Delta };
         let frame = write_frame(kind, batch.seq, distance, &body);
@@ -184,7 +200,9 @@ impl SegmentEncoder {
             check("series of a target", row.table.series_len(), self.accepted.series_per_target_max)?;
             cells += row.table.series_len();
         }
-        check("values", cells, self.accepted.cells_max)
+        check("values", cells, self.accepted.cells_max)?;
+        let exemplars = batch.rows.iter().map(|row| row.values.exemplars().len()).sum();
+        check("exemplars", exemplars, self.accepted.exemplars_max)
     }
 
     fn open_segment(&mut self, seq: BatchSeq) -> OpenSegment {
@@ -200,6 +218,9 @@ impl SegmentEncoder {
             families_len: 0,
             series_len: 0,
             body: BodyState::new(),
+            histograms: None,
+            starts: StartsState::new(),
+            exemplars: ExemplarsState::default(),
         }
     }
 
@@ -251,6 +272,36 @@ impl SegmentEncoder {
             state.code_row(&mut coder, target, row.at, row.values, &mut unused);
         }
         write_section(body, SECTION_ROWS, &coder.finish());
+    }
+}
+
+impl SegmentEncoder {
+    /// What few rows have: histograms, starts, exemplars.
+    fn write_rare(
+        &self,
+        segment: &mut OpenSegment,
+        batch: &BatchInput<'_>,
+        body: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let rows = batch.rows.iter();
+        if rows.clone().any(|row| !row.values.histograms().is_empty()) {
+            let state = segment.histograms.get_or_insert_with(|| Box::new(HistogramsState::new()));
+            let rows = rows.clone().map(|row| (row.target, row.values));
+            let section = state.encode(rows, &self.accepted).map_err(|error| match error {
+                BodyError::Limit(what, max) => EncodeError::Limit { what, found: max + 1, max },
+                BodyError::Malformed(what) => EncodeError::Histogram { what },
+                BodyError::Section(_) => EncodeError::Histogram { what: "histogram" },
+            })?;
+            write_section(body, SECTION_HISTOGRAMS, &section);
+        }
+        let starts = segment.starts.encode(rows.clone().map(|row| (row.target, row.at, row.values)));
+        if let Some(section) = starts {
+            write_section(body, SECTION_STARTS, &section);
+        }
+        if let Some(section) = segment.exemplars.encode(rows.map(|row| (row.at, row.values))) {
+            write_section(body, SECTION_EXEMPLARS, &section);
+        }
+        Ok(())
     }
 }
 

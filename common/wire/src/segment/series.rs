@@ -156,6 +156,11 @@ impl SeriesState {
         }
     }
 
+    /// One whose last value was 0.
+    pub(super) fn at_zero() -> Self {
+        Self { fresh: false, ..Self::new() }
+    }
+
     /// Forgets what a reader of the next segment cannot know. How the values are best written it is told, so
     /// that the encoder need not find out again.
     pub(super) fn start_segment(&mut self) {

@@ -81,6 +81,8 @@ pub enum AgentAction {
         replica: ReplicaId,
         /// Its clock minus ours.
         skew_ms: i64,
+        /// Abilities that both have.
+        features: u64,
     },
     /// Open a data stream for this log and write its header.
     OpenStream {
@@ -409,7 +411,11 @@ impl AgentSession {
         };
         self.phase = Phase::Running { replica: welcome.replica, window };
         let skew_ms = welcome.now_ms.saturating_sub(now.wall.as_millis());
-        self.actions.push_back(AgentAction::Welcomed { replica: welcome.replica, skew_ms });
+        self.actions.push_back(AgentAction::Welcomed {
+            replica: welcome.replica,
+            skew_ms,
+            features: welcome.features & FEATURES,
+        });
         self.actions.push_back(AgentAction::MembersChanged(welcome.members));
         for resume in welcome.resume {
             self.on_resume(resume);

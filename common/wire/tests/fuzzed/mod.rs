@@ -13,6 +13,8 @@ pub(crate) const LIMITS: DecodeLimits = DecodeLimits {
     dictionary_bytes_max: 1 << 20,
     rows_max: 64,
     cells_max: 20_000,
+    histogram_buckets_max: 200,
+    exemplars_max: 100,
 };
 
 /// What came of the bytes.
@@ -44,6 +46,14 @@ pub(crate) fn frames(mut bytes: &[u8]) -> Outcome {
             for (index, _) in row.values.iter_present() {
                 let series = &target.series[index];
                 assert!((series.family as usize) < batch.dictionary.families.len());
+                outcome.samples += 1;
+            }
+            for (index, histogram) in row.values.histograms() {
+                assert!((*index as usize) < target.series.len());
+                let buckets = histogram.positive_buckets.len() + histogram.negative_buckets.len();
+                assert!(buckets <= 2 * LIMITS.histogram_buckets_max);
+                // Not valid perhaps, and gone through all the same.
+                assert!(histogram.all_buckets().count() <= buckets + 1);
                 outcome.samples += 1;
             }
         }
