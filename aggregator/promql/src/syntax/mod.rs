@@ -5,6 +5,7 @@ pub(crate) mod duration;
 pub(crate) mod function;
 mod lexer;
 mod parser;
+mod pretty;
 pub(crate) mod printer;
 mod token;
 mod unquote;

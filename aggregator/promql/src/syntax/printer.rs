@@ -5,7 +5,7 @@ use vedette_model::{METRIC_NAME, MatchOp};
 
 use crate::ast::{
     Aggregate, AtModifier, Binary, Cardinality, DurationExpr, DurationOp, DurationValue, Expr, ExprKind,
-    Grouping, Modifiers, NumberValue, RangeMode, Sign, VectorMatching, VectorSelector,
+    Grouping, Modifiers, NumberValue, RangeMode, Sign, Subquery, VectorMatching, VectorSelector,
 };
 use crate::syntax::duration::format_duration;
 
@@ -29,15 +29,7 @@ impl fmt::Display for Expr {
                 write_at(f, modifiers)?;
                 write_offset(f, modifiers)
             }
-            ExprKind::Subquery(subquery) => {
-                write!(f, "{}[{}:", subquery.inner, subquery.range)?;
-                if let Some(step) = &subquery.step {
-                    write!(f, "{step}")?;
-                }
-                f.write_str("]")?;
-                write_at(f, &subquery.modifiers)?;
-                write_offset(f, &subquery.modifiers)
-            }
+            ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.inner, SubqueryTail(subquery)),
             ExprKind::Unary { op, operand } => write!(f, "{}{operand}", sign_text(*op)),
             ExprKind::Binary(binary) => write_binary(f, binary),
             ExprKind::Aggregate(aggregate) => write_aggregate(f, aggregate),
@@ -77,7 +69,7 @@ impl fmt::Display for DurationExpr {
     }
 }
 
-const fn sign_text(sign: Sign) -> &'static str {
+pub(crate) const fn sign_text(sign: Sign) -> &'static str {
     match sign {
         Sign::Plus => "+",
         Sign::Minus => "-",
@@ -144,50 +136,81 @@ fn write_binary(f: &mut fmt::Formatter<'_>, binary: &Binary) -> fmt::Result {
         f.write_str(" bool")?;
     }
     if let Some(matching) = &binary.matching {
-        write_matching(f, matching)?;
+        write!(f, "{}", MatchingText(matching))?;
     }
     write!(f, " {}", binary.right)
 }
 
-fn write_matching(f: &mut fmt::Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
-    let side = match matching.cardinality {
-        Cardinality::ManyToOne => Some("left"),
-        Cardinality::OneToMany => Some("right"),
-        Cardinality::OneToOne | Cardinality::ManyToMany => None,
-    };
-    if !matching.labels.is_empty() || matching.on || side.is_some() {
-        let word = if matching.on { "on" } else { "ignoring" };
-        write!(f, " {word} ({})", label_list(&matching.labels))?;
-    }
-    if let Some(side) = side {
-        write!(f, " group_{side} ({})", label_list(&matching.include))?;
-    }
-    let fill = matching.fill;
-    let number = |value: NumberValue| format_general_long(value.0);
-    match (fill.left, fill.right) {
-        (Some(left), Some(right)) if left.0.to_bits() == right.0.to_bits() => {
-            write!(f, " fill ({})", number(left))
+/// How the sides of a binary expression are matched, with a space in front; empty when nothing is said of it.
+pub(crate) struct MatchingText<'a>(pub(crate) &'a VectorMatching);
+
+impl fmt::Display for MatchingText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(matching) = self;
+        let side = match matching.cardinality {
+            Cardinality::ManyToOne => Some("left"),
+            Cardinality::OneToMany => Some("right"),
+            Cardinality::OneToOne | Cardinality::ManyToMany => None,
+        };
+        if !matching.labels.is_empty() || matching.on || side.is_some() {
+            let word = if matching.on { "on" } else { "ignoring" };
+            write!(f, " {word} ({})", label_list(&matching.labels))?;
         }
-        (left, right) => {
-            if let Some(left) = left {
-                write!(f, " fill_left ({})", number(left))?;
+        if let Some(side) = side {
+            write!(f, " group_{side} ({})", label_list(&matching.include))?;
+        }
+        let fill = matching.fill;
+        let number = |value: NumberValue| format_general_long(value.0);
+        match (fill.left, fill.right) {
+            (Some(left), Some(right)) if left.0.to_bits() == right.0.to_bits() => {
+                write!(f, " fill ({})", number(left))
             }
-            if let Some(right) = right {
-                write!(f, " fill_right ({})", number(right))?;
+            (left, right) => {
+                if let Some(left) = left {
+                    write!(f, " fill_left ({})", number(left))?;
+                }
+                if let Some(right) = right {
+                    write!(f, " fill_right ({})", number(right))?;
+                }
+                Ok(())
             }
-            Ok(())
+        }
+    }
+}
+
+/// A subquery behind its expression.
+pub(crate) struct SubqueryTail<'a>(pub(crate) &'a Subquery);
+
+impl fmt::Display for SubqueryTail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(subquery) = self;
+        write!(f, "[{}:", subquery.range)?;
+        if let Some(step) = &subquery.step {
+            write!(f, "{step}")?;
+        }
+        f.write_str("]")?;
+        write_at(f, &subquery.modifiers)?;
+        write_offset(f, &subquery.modifiers)
+    }
+}
+
+/// An aggregation up to its opening parenthesis.
+pub(crate) struct AggregateHead<'a>(pub(crate) &'a Aggregate);
+
+impl fmt::Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(aggregate) = self;
+        f.write_str(aggregate.op.as_str())?;
+        match &aggregate.grouping {
+            Grouping::Without(labels) => write!(f, " without ({}) ", label_list(labels)),
+            Grouping::By(labels) if !labels.is_empty() => write!(f, " by ({}) ", label_list(labels)),
+            Grouping::By(_) => Ok(()),
         }
     }
 }
 
 fn write_aggregate(f: &mut fmt::Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
-    f.write_str(aggregate.op.as_str())?;
-    match &aggregate.grouping {
-        Grouping::Without(labels) => write!(f, " without ({}) ", label_list(labels))?,
-        Grouping::By(labels) if !labels.is_empty() => write!(f, " by ({}) ", label_list(labels))?,
-        Grouping::By(_) => {}
-    }
-    f.write_str("(")?;
+    write!(f, "{}(", AggregateHead(aggregate))?;
     if let Some(parameter) = &aggregate.parameter {
         write!(f, "{parameter}, ")?;
     }
