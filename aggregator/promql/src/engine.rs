@@ -72,6 +72,9 @@ pub struct QueryOptions<'a> {
     pub lookback_ms: Option<i64>,
     /// Asked regularly during evaluation; the driver looks at its clock and its client in it.
     pub interrupt: Option<&'a (dyn Fn() -> Option<Interrupt> + Sync)>,
+    /// Told how many samples the query holds whenever it takes more or gives some back, and says whether it may: all
+    /// queries together have a budget as well.
+    pub budget: Option<&'a (dyn Fn(u64) -> bool + Sync)>,
 }
 
 /// Evaluates expressions. Holds options only, so that one serves any number of queries at once.

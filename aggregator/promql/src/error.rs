@@ -25,6 +25,9 @@ pub enum QueryError {
     /// The query holds more samples at once than it may: also `execution`.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// All queries together hold as much as they may: `unavailable`.
+    #[error("the queries under way take all the memory that queries may")]
+    NoBudget,
     /// The deadline has passed: `timeout`.
     #[error("query timed out in expression evaluation")]
     Timeout,

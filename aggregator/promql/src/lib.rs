@@ -14,6 +14,7 @@ mod error;
 mod eval;
 pub mod memory;
 pub mod promqltest;
+mod selectors;
 mod syntax;
 mod value;
 
@@ -52,4 +53,9 @@ pub fn parse_metric(text: &str) -> Result<Labels, ParseError> {
 /// Reads a duration such as `1h30m`, in milliseconds.
 pub fn parse_duration(text: &str) -> Result<i64, String> {
     syntax::duration::parse_duration(text)
+}
+
+/// A duration as Prometheus prints it: `1h30m`.
+pub fn format_duration(millis: i64) -> String {
+    syntax::duration::format_duration(millis)
 }

@@ -81,7 +81,14 @@ impl<'a> Context<'a> {
 
     fn note_peak(&self, held: u64) -> Result<(), QueryError> {
         self.held_peak.set(self.held_peak.get().max(held));
-        if held > self.engine.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        if held > self.engine.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        if self.tell_budget(held) { Ok(()) } else { Err(QueryError::NoBudget) }
+    }
+
+    fn tell_budget(&self, held: u64) -> bool {
+        self.options.budget.is_none_or(|may_hold| may_hold(held))
     }
 
     pub(crate) fn annotate(&self, annotation: Annotation, span: Span) {
@@ -122,7 +129,10 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.context.held.set(self.context.held.get() - self.samples);
+        let held = self.context.held.get() - self.samples;
+        self.context.held.set(held);
+        // Giving back is always granted.
+        self.context.tell_budget(held);
     }
 }
 
