@@ -45,6 +45,7 @@ mod ranges;
 mod record;
 mod samples;
 mod shared;
+mod snapshot;
 mod statistics;
 mod status;
 mod storage;

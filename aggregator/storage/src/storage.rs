@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use vedette_model::Timestamp;
 use vedette_wire::{BatchSeq, LogId};
 
+use crate::db::Db;
 use crate::frames::read_frames;
 use crate::maintain::Maintenance;
 use crate::open::{Opened, open};
@@ -135,6 +136,11 @@ impl Storage {
     pub fn freeze(&self, now: Timestamp) -> bool {
         let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         maintenance.freeze_now(&self.inner.core, &self.inner.queue, now)
+    }
+
+    /// The open database; none when closed, and while reopening.
+    pub(crate) fn database(&self) -> Option<Arc<Db>> {
+        self.inner.core.lock().db.clone()
     }
 
     /// Takes no more, finishes what is queued, and closes the files once the last view is gone.
