@@ -29,6 +29,24 @@ pub(crate) struct Flags {
     /// Where HTTP is served [default: 127.0.0.1:9090]
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", global = true)]
     pub(crate) web_listen_address: Option<String>,
+    /// Allow deleting series and taking snapshots over HTTP.
+    #[arg(long = "web.enable-admin-api", global = true)]
+    pub(crate) web_enable_admin_api: bool,
+    /// Origins whose pages may read the API, an anchored regular expression [default: .*]
+    #[arg(long = "web.cors.origin", value_name = "REGEX", global = true)]
+    pub(crate) web_cors_origin: Option<String>,
+    /// How long a sample counts after its time [default: 5m]
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", global = true)]
+    pub(crate) query_lookback_delta: Option<String>,
+    /// How long a query may take [default: 2m]
+    #[arg(long = "query.timeout", value_name = "DURATION", global = true)]
+    pub(crate) query_timeout: Option<String>,
+    /// Queries evaluated at once [default: 20]
+    #[arg(long = "query.max-concurrency", value_name = "COUNT", global = true)]
+    pub(crate) query_max_concurrency: Option<String>,
+    /// The most samples that one query may hold at once [default: 50000000]
+    #[arg(long = "query.max-samples", value_name = "COUNT", global = true)]
+    pub(crate) query_max_samples: Option<String>,
     /// Where agents and peers connect, UDP [default: 0.0.0.0:9095]
     #[arg(long = "quic.listen-address", value_name = "HOST:PORT", global = true)]
     pub(crate) quic_listen_address: Option<String>,

@@ -1,9 +1,11 @@
 //! The aggregator: takes what agents send, keeps it, and answers PromQL over it. Only composes.
 
+mod admin;
 mod advertise;
 mod cli;
 mod config;
 mod control;
+mod facts;
 mod http;
 mod join;
 mod metrics;

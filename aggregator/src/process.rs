@@ -38,6 +38,12 @@ impl Usage {
     }
 }
 
+/// How many threads this process has; 0 where that can not be read.
+pub(crate) fn threads() -> u64 {
+    let stat = Process::myself().and_then(|process| process.stat());
+    stat.map_or(0, |stat| u64::try_from(stat.num_threads).unwrap_or(0))
+}
+
 /// The kernel counts them itself since 6.2; before that the folder has no size.
 fn open_descriptors() -> u64 {
     let counted = fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vedette_api::{ApiState, BuildInfo};
+use vedette_api::{Admin, ApiState, BuildInfo, ServerFacts};
 use vedette_daemon::logging::{self, LogLevel};
 use vedette_daemon::{build, clock, notify};
 use vedette_ingest::Ingest;
@@ -24,11 +24,13 @@ use vedette_storage::Storage;
 use vedette_transport::{Group, replace_identity, server_endpoint};
 use vedette_wire::session::CloseCode;
 
+use crate::admin::StorageAdmin;
 use crate::cli::Flags;
 use crate::config::Config;
+use crate::facts::Reloads;
 use crate::http::HttpServer;
 use crate::status::Status;
-use crate::{advertise, control, metrics};
+use crate::{advertise, control, facts, metrics};
 
 /// Time between two looks at what storage has to do in the background.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +60,7 @@ async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()
         // There is nothing yet that a reload could change.
         Told::End = signals.next() => return Ok(()),
     };
-    let running = Running::start(&config, storage).await?;
+    let running = Running::start(flags, &config, storage).await?;
     let served = running.until_told(flags, config, log_level, &mut signals).await;
     running.end().await;
     served
@@ -82,12 +84,13 @@ struct Running {
     endpoint: quinn::Endpoint,
     maintenance: Maintenance,
     ready: Arc<AtomicBool>,
+    reloads: Arc<Reloads>,
     stop: CancellationToken,
     tasks: tokio::sync::Mutex<JoinSet<&'static str>>,
 }
 
 impl Running {
-    async fn start(config: &Config, storage: Storage) -> Result<Self> {
+    async fn start(flags: &Flags, config: &Config, storage: Storage) -> Result<Self> {
         let configured = advertise::addresses(config, config.quic_listen);
         let group = Arc::new(Group::open(&config.path, &configured, clock::now())?);
         // Its text says all: the chain would say it twice.
@@ -113,7 +116,10 @@ impl Running {
         metrics::register(&registry, Arc::clone(&status))?;
         let ready = Arc::new(AtomicBool::new(false));
         let server = HttpServer::new(config.http.clone(), &registry)?;
-        let router = vedette_api::router(api_state(config, &storage, &status, &ready, registry))?;
+        let reloads = Arc::new(Reloads::new(clock::now()));
+        let facts = facts::server(flags, config);
+        let parts = ApiParts { config, storage: &storage, status: &status, ready: &ready, reloads: &reloads };
+        let router = vedette_api::router(parts.state(facts, registry))?;
         let http =
             TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
         let http_address = http.local_addr()?;
@@ -139,7 +145,7 @@ impl Running {
         let maintenance = Maintenance::start(storage.clone())?;
         ready.store(true, Ordering::Release);
         say_ready(config, http_address, endpoint.local_addr()?, &advertised, &group);
-        Ok(Self { storage, group, endpoint, maintenance, ready, stop, tasks: tasks.into() })
+        Ok(Self { storage, group, endpoint, maintenance, ready, reloads, stop, tasks: tasks.into() })
     }
 
     /// Returns when a signal says so, or when a part has ended that should not have.
@@ -158,7 +164,7 @@ impl Running {
                     Told::End => return Ok(()),
                     Told::Reload => {
                         notify::reloading();
-                        config = reload(flags, config, log_level);
+                        config = reload(flags, config, log_level, &self.reloads);
                         notify::ready();
                     }
                 },
@@ -209,24 +215,40 @@ impl Running {
     }
 }
 
-fn api_state(
-    config: &Config,
-    storage: &Storage,
-    status: &Arc<Status>,
-    ready: &Arc<AtomicBool>,
-    registry: prometheus::Registry,
-) -> ApiState {
-    let (storage, status) = (storage.clone(), Arc::clone(status));
-    ApiState {
-        engine: Engine::new(config.engine.clone()),
-        parse_options: config.parse,
-        source: Arc::new(move |now| Box::new(storage.view(now))),
-        agents: Arc::new(move |_| status.agents()),
-        clock: Arc::new(clock::now),
-        limits: config.query.clone(),
-        ready: Arc::clone(ready),
-        build: BuildInfo { version: build::VERSION.to_owned(), revision: build::REVISION.to_owned() },
-        registry,
+/// What the API serves from.
+struct ApiParts<'a> {
+    config: &'a Config,
+    storage: &'a Storage,
+    status: &'a Arc<Status>,
+    ready: &'a Arc<AtomicBool>,
+    reloads: &'a Arc<Reloads>,
+}
+
+impl ApiParts<'_> {
+    fn state(&self, facts: ServerFacts, registry: prometheus::Registry) -> ApiState {
+        let config = self.config;
+        let (storage, status) = (self.storage.clone(), Arc::clone(self.status));
+        let admin = StorageAdmin::new(storage.clone(), &config.path);
+        ApiState {
+            engine: Engine::new(config.engine.clone()),
+            parse_options: config.parse,
+            source: Arc::new({
+                let storage = storage.clone();
+                move |now| Box::new(storage.view(now))
+            }),
+            agents: Arc::new(move |_| status.agents()),
+            targets: Arc::new(Vec::new),
+            runtime: facts::runtime(storage, config.query.memory_bytes_max, Arc::clone(self.reloads)),
+            admin: config.admin_api.then(|| Arc::new(admin) as Arc<dyn Admin>),
+            clock: Arc::new(clock::now),
+            limits: config.query.clone(),
+            ready: Arc::clone(self.ready),
+            build: BuildInfo { version: build::VERSION.to_owned(), revision: build::REVISION.to_owned() },
+            facts,
+            external_labels: config.external_labels.clone(),
+            origins: config.origins.clone(),
+            registry,
+        }
     }
 }
 
@@ -244,14 +266,16 @@ fn say_ready(config: &Config, http: SocketAddr, quic: SocketAddr, advertised: &[
 }
 
 /// The new configuration, or the old one when the new one is wrong.
-fn reload(flags: &Flags, old: Config, log_level: &LogLevel) -> Config {
+fn reload(flags: &Flags, old: Config, log_level: &LogLevel, reloads: &Reloads) -> Config {
     let new = match Config::load(flags) {
         Ok(new) => new,
         Err(error) => {
+            reloads.failed();
             tracing::error!(%error, "configuration not reloaded, the old one stays");
             return old;
         }
     };
+    reloads.succeeded(clock::now());
     // What is said of it is for the more talkative of the two levels.
     log_level.set(new.log_level.max(old.log_level));
     // Everything else is built into what runs.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use vedette_model::{Labels, MetadataEntry, number};
+use vedette_model::{Exemplar, Labels, MetadataEntry, number};
 use vedette_promql::{QueryStatistics, Series, Value, VectorSample};
 
+use crate::federate::Federation;
 use crate::reply::{Gone, ReplyWriter};
+use crate::server::Cardinality;
+use crate::targets::{Discovery, TargetMetadata};
 
 /// Prometheus' warning when `limit` cut something off.
 const TRUNCATED: &str = "results truncated due to limit";
@@ -28,6 +31,12 @@ pub(crate) enum Data {
     Words(Vec<String>),
     /// Sorted by metric.
     Metadata(Vec<MetadataEntry>),
+    Exemplars(Vec<(Labels, Vec<Exemplar>)>),
+    Cardinality(Box<Cardinality>),
+    Targets(Box<Discovery>),
+    TargetMetadata(Vec<TargetMetadata>),
+    /// Not JSON, and in no envelope.
+    Federation(Box<Federation>),
 }
 
 /// What `stats` asks for.
@@ -47,7 +56,13 @@ impl Answer {
         let cut = match &mut self.data {
             Data::Query { value: Value::Vector(samples), .. } => truncate(samples, limit),
             Data::Query { value: Value::Matrix(series), .. } => truncate(series, limit),
-            Data::Query { .. } | Data::Metadata(_) => false,
+            Data::Query { .. }
+            | Data::Metadata(_)
+            | Data::Exemplars(_)
+            | Data::Cardinality(_)
+            | Data::Targets(_)
+            | Data::TargetMetadata(_)
+            | Data::Federation(_) => false,
             Data::LabelSets(sets) => truncate(sets, limit),
             Data::Words(words) => truncate(words, limit),
         };
@@ -58,8 +73,12 @@ impl Answer {
     }
 
     pub(crate) fn write(&self, reply: &mut ReplyWriter) -> Result<(), Gone> {
+        if let Data::Federation(federation) = &self.data {
+            return federation.write(reply);
+        }
         reply.json.raw(r#"{"status":"success","data":"#);
         match &self.data {
+            Data::Federation(_) => {}
             Data::Query { value, cost } => write_query(reply, value, cost.as_ref())?,
             Data::LabelSets(sets) => write_list(reply, sets, |reply, labels| {
                 reply.json.labels(labels);
@@ -70,6 +89,13 @@ impl Answer {
                 Ok(())
             })?,
             Data::Metadata(entries) => write_metadata(reply, entries)?,
+            Data::Exemplars(series) => write_list(reply, series, write_exemplars)?,
+            Data::Cardinality(cardinality) => cardinality.write(&mut reply.json),
+            Data::Targets(discovery) => discovery.write(reply)?,
+            Data::TargetMetadata(found) => write_list(reply, found, |reply, entry| {
+                entry.write(&mut reply.json);
+                Ok(())
+            })?,
         }
         for (key, texts) in [(r#","warnings":"#, &self.warnings), (r#","infos":"#, &self.infos)] {
             if !texts.is_empty() {
@@ -88,7 +114,7 @@ fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
     cut
 }
 
-fn write_list<T>(
+pub(crate) fn write_list<T>(
     reply: &mut ReplyWriter,
     items: &[T],
     write: impl Fn(&mut ReplyWriter, &T) -> Result<(), Gone>,
@@ -151,6 +177,25 @@ fn write_series(reply: &mut ReplyWriter, series: &Series) -> Result<(), Gone> {
         }
     }
     reply.json.raw("]}");
+    Ok(())
+}
+
+fn write_exemplars(reply: &mut ReplyWriter, series: &(Labels, Vec<Exemplar>)) -> Result<(), Gone> {
+    let (labels, exemplars) = series;
+    reply.json.raw(r#"{"seriesLabels":"#);
+    reply.json.labels(labels);
+    reply.json.raw(r#","exemplars":"#);
+    write_list(reply, exemplars, |reply, exemplar| {
+        reply.json.raw(r#"{"labels":"#);
+        reply.json.labels(&exemplar.labels);
+        reply.json.raw(r#","value":""#);
+        reply.json.value(exemplar.value);
+        reply.json.raw(r#"","timestamp":"#);
+        reply.json.timestamp(exemplar.at_ms);
+        reply.json.raw("}");
+        Ok(())
+    })?;
+    reply.json.raw("}");
     Ok(())
 }
 

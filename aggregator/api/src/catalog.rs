@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use vedette_model::{Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource, Timestamp};
 
@@ -13,9 +13,14 @@ use crate::answer::{Answer, Data};
 use crate::error::ApiError;
 use crate::params::{Params, unescape_name};
 use crate::query::located;
+use crate::routes::{not_found, redirect_to_clean};
 
 pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) -> Response {
-    let request = match CatalogRequest::parse(&params) {
+    let request = match params
+        .well_formed()
+        .map_err(CatalogError::from)
+        .and_then(|()| CatalogRequest::parse(&params))
+    {
         Ok(request) if request.selectors.is_empty() => {
             Err(ApiError::BadData("no match[] parameter provided".to_owned()))
         }
@@ -29,6 +34,11 @@ pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) ->
     .await
 }
 
+/// DELETE has never been built in Prometheus either.
+pub(crate) async fn drop_series() -> Response {
+    ApiError::Internal("not implemented".to_owned()).into_response()
+}
+
 pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Params) -> Response {
     let request = CatalogRequest::parse(&params).map_err(ApiError::from);
     respond(&server, "labels", request, |source, request| {
@@ -40,10 +50,13 @@ pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Param
 pub(crate) async fn label_values(
     State(server): State<Arc<Server>>,
     name: Result<Path<String>, PathRejection>,
-    uri: Uri,
+    (method, uri): (Method, Uri),
     params: Params,
 ) -> Response {
     let name = match name {
+        // Go's router has undone the escape before it looks for slashes.
+        Ok(Path(name)) if name.contains('/') => return not_found(),
+        Ok(Path(name)) if name.is_empty() => return redirect_to_clean(&method, &uri),
         Ok(Path(name)) => unescape_name(&name),
         Err(_) => {
             let found = uri.path().strip_prefix("/api/v1/label/").unwrap_or_default();
@@ -52,6 +65,7 @@ pub(crate) async fn label_values(
         }
     };
     if name.is_empty() {
+        // It was escaped.
         return invalid_name("").into_response();
     }
     let request = CatalogRequest::parse(&params).map_err(ApiError::from);
@@ -76,7 +90,7 @@ struct CatalogRequest {
 }
 
 /// Why it is not known which series are asked about.
-enum CatalogError {
+pub(crate) enum CatalogError {
     /// A `match[]` is wrong.
     Selector(String),
     /// Anything else is.
@@ -103,7 +117,7 @@ impl CatalogRequest {
         let limit = params.limit()?;
         let start = params.time_or("start", Timestamp::MIN)?;
         let end = params.time_or("end", Timestamp::MAX)?;
-        let selectors = params.all("match[]").map(parse_selector).collect::<Result<_, _>>()?;
+        let selectors = parse_selectors(params)?;
         Ok(Self { selectors, start, end, limit })
     }
 
@@ -128,7 +142,17 @@ impl CatalogRequest {
     }
 }
 
+/// All `match[]`, each with a matcher that needs something.
+pub(crate) fn parse_selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, CatalogError> {
+    params.all("match[]").map(parse_selector).collect()
+}
+
 fn parse_selector(text: &str) -> Result<Vec<Matcher>, CatalogError> {
+    if text.is_empty() {
+        // Prometheus knows no position where there is no text.
+        let reason = "unknown position: parse error: unexpected end of input";
+        return Err(CatalogError::Selector(reason.to_owned()));
+    }
     let matchers =
         vedette_promql::parse_selector(text).map_err(|error| CatalogError::Selector(located(&error)))?;
     if matchers.iter().all(Matcher::matches_absent) {
@@ -175,6 +199,7 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
 }
 
 fn limit_metadata(entries: Vec<MetadataEntry>, limit: usize, limit_per_metric: usize) -> Vec<MetadataEntry> {
+    let limit_per_metric = if limit_per_metric == 0 { usize::MAX } else { limit_per_metric };
     entries
         .chunk_by(|left, right| left.metric == right.metric)
         .take(limit)

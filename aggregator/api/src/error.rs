@@ -24,6 +24,9 @@ pub(crate) enum ApiError {
     /// More queries wait than may.
     #[error("{0}")]
     Unavailable(String),
+    /// A part of the API that was not switched on.
+    #[error("{0}")]
+    Disabled(String),
 }
 
 impl ApiError {
@@ -39,7 +42,7 @@ impl ApiError {
             Self::Timeout(_) => "timeout",
             Self::Canceled(_) => "canceled",
             Self::Internal(_) => "internal",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::Disabled(_) => "unavailable",
         }
     }
 
@@ -50,7 +53,8 @@ impl ApiError {
             Self::Timeout(_) | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             // Nginx' "client closed request", as Prometheus answers it.
             Self::Canceled(_) => StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            // Prometheus calls the latter unavailable too, and still answers so.
+            Self::Internal(_) | Self::Disabled(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use vedette_model::{Labels, number};
+use vedette_model::{Labels, Timestamp, number};
 
 /// Appends JSON to a buffer. The caller writes brackets, commas and keys; this escapes strings and prints numbers.
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl JsonWriter {
     }
 
     /// Seconds; the milliseconds with all three digits, or none at all.
-    fn timestamp(&mut self, at_ms: i64) {
+    pub(crate) fn timestamp(&mut self, at_ms: i64) {
         if at_ms < 0 {
             self.raw("-");
         }
@@ -87,7 +87,7 @@ impl JsonWriter {
     }
 
     /// A sample's value: with an exponent below 1e-6 and from 1e21 on, as `util/jsonutil` of Prometheus has it.
-    fn value(&mut self, value: f64) {
+    pub(crate) fn value(&mut self, value: f64) {
         let size = value.abs();
         // Whole numbers are most of what is asked for; negative zero keeps its sign below.
         if size < 9e15 && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
@@ -120,6 +120,25 @@ impl JsonWriter {
     /// A plain number.
     pub(crate) fn number(&mut self, value: f64) {
         append(&mut self.buffer, format_args!("{value}"));
+    }
+
+    /// A whole number that may be negative.
+    pub(crate) fn signed(&mut self, value: i64) {
+        if value < 0 {
+            self.raw("-");
+        }
+        self.integer(value.unsigned_abs());
+    }
+
+    /// Yes or no.
+    pub(crate) fn boolean(&mut self, value: bool) {
+        self.raw(if value { "true" } else { "false" });
+    }
+
+    /// A time as RFC 3339 has it; what is before its calendar is Go's time of nothing.
+    pub(crate) fn rfc3339(&mut self, at: Timestamp) {
+        let text = jiff::Timestamp::from_millisecond(at.as_millis()).map(|at| at.to_string());
+        self.escaped_string(text.as_deref().unwrap_or("0001-01-01T00:00:00Z"));
     }
 
     /// A whole number.
@@ -204,6 +223,8 @@ mod tests {
         check(|json| json.point(-1_005, 1.0), "[-1.005,\"1\"]");
         check(|json| json.point(5_000, 1.0), "[5,\"1\"]");
         check(|json| json.lone_point(1_500, "1"), "[1.5,\"1\"]");
+        check(|json| json.rfc3339(Timestamp::from_millis(1_795_345_390_121)), "\"2026-11-22T11:03:10.121Z\"");
+        check(|json| json.rfc3339(Timestamp::MIN), "\"0001-01-01T00:00:00Z\"");
         check(|json| json.lone_point(-6795364579679, "1"), "[-6795364579.679,\"1\"]");
     }
 

@@ -9,18 +9,27 @@
 
 #![warn(missing_docs)]
 
+mod admin;
 mod answer;
 mod catalog;
 mod cors;
 mod error;
+mod exemplars;
+mod federate;
 mod json;
 mod metrics;
 mod page;
 mod params;
 mod query;
 mod reply;
+mod routes;
+mod rules;
 mod run;
+mod server;
 mod status;
+mod syntax_tree;
+mod targets;
+mod times;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,23 +37,28 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::Response;
+use axum::routing::{delete, post};
 use bytes::Bytes;
 use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
-use vedette_model::{SeriesSource, Timestamp};
+use tower_http::compression::predicate::SizeAbove;
+use vedette_model::{Labels, Matcher, SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
-pub use params::parse_duration_millis;
+pub use admin::Admin;
 pub use run::QueryLimits;
-pub use status::{AgentStatus, BuildInfo};
+pub use server::{BuildInfo, PROMETHEUS_VERSION, RuntimeFacts, ServerFacts};
+pub use status::AgentStatus;
+pub use targets::TargetReport;
+pub use times::parse_duration_millis;
 
 use error::ApiError;
 use metrics::ApiMetrics;
 use params::Params;
+use routes::Routes;
 use run::Runner;
 
 /// The largest form, as in Go's `net/http`.
@@ -59,6 +73,11 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Tells how each agent is, sorted by name.
 pub type AgentsProvider = Arc<dyn Fn(Timestamp) -> Vec<AgentStatus> + Send + Sync>;
 
+/// Tells what the agents scrape.
+pub type TargetsProvider = Arc<dyn Fn() -> Vec<TargetReport> + Send + Sync>;
+/// Tells how the process is.
+pub type RuntimeProvider = Arc<dyn Fn() -> RuntimeFacts + Send + Sync>;
+
 /// What the API serves from.
 pub struct ApiState {
     /// Evaluates queries.
@@ -69,6 +88,12 @@ pub struct ApiState {
     pub source: SourceProvider,
     /// Where the state of agents comes from.
     pub agents: AgentsProvider,
+    /// Where the targets of agents come from.
+    pub targets: TargetsProvider,
+    /// Where the state of the process comes from.
+    pub runtime: RuntimeProvider,
+    /// Changes to what is stored; none where they are not allowed.
+    pub admin: Option<Arc<dyn Admin>>,
     /// The time of queries that name none.
     pub clock: Clock,
     /// What queries may take.
@@ -77,6 +102,12 @@ pub struct ApiState {
     pub ready: Arc<AtomicBool>,
     /// Which build this is.
     pub build: BuildInfo,
+    /// How it was started.
+    pub facts: ServerFacts,
+    /// Labels that `/federate` adds.
+    pub external_labels: Labels,
+    /// Which origins may read the API from a browser.
+    pub origins: Matcher,
     /// What `/metrics` shows. The API adds its own metrics.
     pub registry: prometheus::Registry,
 }
@@ -92,43 +123,55 @@ pub fn router(state: ApiState) -> Result<Router, prometheus::Error> {
     let metrics = Arc::new(ApiMetrics::register(&state.registry)?);
     let runner = Runner::new(state.limits.clone(), Arc::clone(&metrics));
     let server = Arc::new(Server { state, runner, metrics });
-    let api = Router::new()
-        .route("/api/v1/query", get(query::instant).post(query::instant))
-        .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/series", get(catalog::series).post(catalog::series))
-        .route("/api/v1/labels", get(catalog::label_names).post(catalog::label_names))
-        .route("/api/v1/label/{name}/values", get(catalog::label_values))
-        .route("/api/v1/metadata", get(catalog::metadata))
-        .route("/api/v1/status/buildinfo", get(status::build_info))
-        .route("/api/v1/status/agents", get(status::agents))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(cors::allow_origins));
-    Ok(Router::new()
-        .route("/", get(page::document))
-        .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script))
-        .route("/-/healthy", get(status::healthy))
-        .route("/-/ready", get(status::ready))
-        .route("/metrics", get(status::metrics))
-        .merge(api)
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
+    Ok(routes()
+        .finish()
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), cors::allow_origins))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1)))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), observe))
         .with_state(server))
 }
 
-async fn not_found() -> Response {
-    plain_error(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-async fn method_not_allowed() -> Response {
-    plain_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
-}
-
-fn plain_error(status: StatusCode, text: &'static str) -> Response {
-    (status, [(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))], text).into_response()
+fn routes() -> Routes<Arc<Server>> {
+    Routes::new()
+        .get("/", page::document)
+        .get("/page.css", page::style)
+        .get("/page.js", page::script)
+        .health("/-/healthy", status::healthy)
+        .health("/-/ready", status::ready)
+        .lifecycle("/-/quit", post(server::lifecycle).put(server::lifecycle).get(server::lifecycle_read))
+        .lifecycle("/-/reload", post(server::lifecycle).put(server::lifecycle).get(server::lifecycle_read))
+        .get("/metrics", status::metrics)
+        .get("/version", server::version)
+        .get("/federate", federate::federate)
+        .form("/api/v1/query", query::instant)
+        .form("/api/v1/query_range", query::range)
+        .form("/api/v1/query_exemplars", exemplars::query)
+        .form("/api/v1/format_query", syntax_tree::format_query)
+        .form("/api/v1/parse_query", syntax_tree::parse_query)
+        .form("/api/v1/series", catalog::series)
+        .also("/api/v1/series", delete(catalog::drop_series))
+        .form("/api/v1/labels", catalog::label_names)
+        .get("/api/v1/label/{name}/values", catalog::label_values)
+        .get("/api/v1/metadata", catalog::metadata)
+        .get("/api/v1/targets", targets::targets)
+        .get("/api/v1/targets/metadata", targets::metadata)
+        .get("/api/v1/scrape_pools", targets::scrape_pools)
+        .get("/api/v1/rules", rules::rules)
+        .get("/api/v1/alerts", rules::alerts)
+        .get("/api/v1/alertmanagers", rules::alertmanagers)
+        .get("/api/v1/status/agents", status::agents)
+        .get("/api/v1/status/buildinfo", server::build_info)
+        .get("/api/v1/status/config", server::config)
+        .get("/api/v1/status/flags", server::flags)
+        .get("/api/v1/status/runtimeinfo", server::runtime_info)
+        .get("/api/v1/status/tsdb", server::tsdb)
+        .get("/api/v1/status/walreplay", server::wal_replay)
+        .get("/api/v1/notifications", server::notifications)
+        .get("/api/v1/notifications/live", server::live_notifications)
+        .command("/api/v1/admin/tsdb/delete_series", admin::delete_series)
+        .command("/api/v1/admin/tsdb/clean_tombstones", admin::clean_tombstones)
+        .command("/api/v1/admin/tsdb/snapshot", admin::snapshot)
 }
 
 /// Counts requests by route: the path itself would be an unbounded label.
@@ -136,11 +179,24 @@ async fn observe(State(server): State<Arc<Server>>, request: Request, next: Next
     let handler = request.extensions().get::<MatchedPath>().cloned();
     let handler = handler.as_ref().map_or("other", MatchedPath::as_str);
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if !response.headers().contains_key(header::CONTENT_ENCODING) {
+        forget_encoding(response.headers_mut());
+    }
     let metrics = &server.metrics;
     metrics.requests.with_label_values(&[handler, response.status().as_str()]).inc();
     metrics.request_duration.with_label_values(&[handler]).observe(begun.elapsed().as_secs_f64());
     response
+}
+
+/// What was not encoded does not say that it could have been: Prometheus' answers vary by origin alone.
+fn forget_encoding(headers: &mut HeaderMap) {
+    let others: Vec<_> =
+        headers.get_all(header::VARY).iter().filter(|value| *value != "accept-encoding").cloned().collect();
+    headers.remove(header::VARY);
+    for value in others {
+        headers.append(header::VARY, value);
+    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
@@ -149,7 +205,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let query = request.uri().query().map(str::to_owned);
         let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
+        let media_type = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+        let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        let is_form = has_body
+            && media_type.is_some_and(|text| text.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
         // As in Go, a body of another type is no form and is ignored.
         let form = if is_form {
             // Whoever sends it drop by drop holds a connection.

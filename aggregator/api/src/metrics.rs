@@ -8,6 +8,7 @@ pub(crate) struct ApiMetrics {
     pub(crate) request_duration: HistogramVec,
     pub(crate) queries_running: IntGauge,
     pub(crate) queries_waiting: IntGauge,
+    pub(crate) queries_memory: IntGauge,
     pub(crate) query_duration: HistogramVec,
     pub(crate) query_samples: IntCounter,
     pub(crate) query_samples_peak: Histogram,
@@ -34,6 +35,10 @@ impl ApiMetrics {
             queries_waiting: IntGauge::new(
                 "vedette_aggregator_queries_waiting",
                 "Queries that wait for others to end.",
+            )?,
+            queries_memory: IntGauge::new(
+                "vedette_aggregator_queries_memory_bytes",
+                "Memory of the samples that queries hold.",
             )?,
             query_duration: HistogramVec::new(
                 HistogramOpts::new(
@@ -67,6 +72,7 @@ impl ApiMetrics {
         registry.register(Box::new(metrics.request_duration.clone()))?;
         registry.register(Box::new(metrics.queries_running.clone()))?;
         registry.register(Box::new(metrics.queries_waiting.clone()))?;
+        registry.register(Box::new(metrics.queries_memory.clone()))?;
         registry.register(Box::new(metrics.query_duration.clone()))?;
         registry.register(Box::new(metrics.query_samples.clone()))?;
         registry.register(Box::new(metrics.query_samples_peak.clone()))?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use vedette_promql::{Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, ValueType};
+use vedette_promql::{Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, Value, ValueType};
 
 use crate::Server;
 use crate::answer::{Answer, Cost, Data};
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::run::{Control, SAMPLES_HINT, TIMEOUT_HINT};
+use crate::run::{Control, MEMORY_HINT, SAMPLES_HINT, TIMEOUT_HINT};
+use crate::times::NANOS_PER_MILLI;
 
 /// The most steps in a range query, as in Prometheus: "enough for every pixel of a screen".
 const POINTS_MAX: i64 = 11_000;
@@ -35,7 +36,8 @@ async fn instant_reply(server: &Arc<Server>, params: &Params) -> Result<Response
     let compute = move |control: &Control| {
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
-        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt) };
+        let budget = |samples| control.memory.hold(samples);
+        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
         let result = owned.state.engine.instant(source.as_ref(), &expr, at, &options)?;
         Ok(answer(&owned, control, result, with_stats).limited(limit))
     };
@@ -56,14 +58,17 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
-    let step_ms = params.step_millis()?;
-    if end.millis_since(start) / step_ms > POINTS_MAX {
+    let step_nanos = params.step_nanos()?;
+    let range_nanos = i128::from(end.millis_since(start)) * i128::from(NANOS_PER_MILLI);
+    if range_nanos / i128::from(step_nanos) > i128::from(POINTS_MAX) {
         return Err(ApiError::BadData(
             "exceeded maximum resolution of 11,000 points per timeseries. \
              Try decreasing the query resolution (?step=XX)"
                 .to_owned(),
         ));
     }
+    // Less than a millisecond is only left when there is but one point.
+    let step_ms = (step_nanos / NANOS_PER_MILLI).max(1);
     let timeout = params.timeout()?;
     let lookback_ms = params.lookback_millis()?;
     let with_stats = !params.text("stats").is_empty();
@@ -81,14 +86,15 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     let compute = move |control: &Control| {
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
-        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt) };
+        let budget = |samples| control.memory.hold(samples);
+        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
         let result = owned.state.engine.range(source.as_ref(), &expr, start, end, step_ms, &options)?;
         Ok(answer(&owned, control, result, with_stats).limited(limit))
     };
     Ok(server.runner.run("range", timeout, compute).await)
 }
 
-fn parse(server: &Server, query: &str) -> Result<Expr, ApiError> {
+pub(crate) fn parse(server: &Server, query: &str) -> Result<Expr, ApiError> {
     vedette_promql::parse_with(query, &server.state.parse_options)
         .map_err(|error| ApiError::parameter("query", located(&error)))
 }
@@ -115,8 +121,18 @@ fn answer(server: &Server, control: &Control, result: QueryResult, with_stats: b
     let statistics = result.statistics;
     server.metrics.query_samples.inc_by(statistics.samples);
     server.metrics.query_samples_peak.observe(statistics.samples_peak as f64);
+    // What it gave is held until it is written, which depends on whoever reads it.
+    control.memory.hold(samples_of(&result.value));
     let cost = with_stats.then(|| Cost { queued: control.queued, evaluated: control.elapsed(), statistics });
     Answer { data: Data::Query { value: result.value, cost }, warnings: result.warnings, infos: result.infos }
+}
+
+fn samples_of(value: &Value) -> u64 {
+    match value {
+        Value::Scalar { .. } | Value::String { .. } => 0,
+        Value::Vector(samples) => samples.len() as u64,
+        Value::Matrix(series) => series.iter().map(|series| series.samples.len() as u64).sum(),
+    }
 }
 
 impl From<QueryError> for ApiError {
@@ -126,6 +142,7 @@ impl From<QueryError> for ApiError {
             QueryError::Invalid(_) => Self::parameter("query", message),
             QueryError::Execution(_) | QueryError::Unsupported(_) => Self::Execution(message),
             QueryError::TooManySamples => Self::Execution(message + SAMPLES_HINT),
+            QueryError::NoBudget => Self::Unavailable(message + MEMORY_HINT),
             QueryError::Timeout => Self::Timeout(message + TIMEOUT_HINT),
             QueryError::Cancelled => Self::Canceled(message),
             QueryError::Storage(_) => Self::Internal(message),

@@ -123,6 +123,15 @@ impl IntoResponse for Reply {
     }
 }
 
+/// A success whose `data` is short.
+pub(crate) fn success(write: impl FnOnce(&mut JsonWriter)) -> Response {
+    let mut json = JsonWriter::default();
+    json.raw(r#"{"status":"success","data":"#);
+    write(&mut json);
+    json.raw("}");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json.take()).into_response()
+}
+
 /// What is left of an answer: the chunk at hand and where the others come from.
 type Rest = Option<(Option<Vec<u8>>, mpsc::Receiver<Chunk>)>;
 

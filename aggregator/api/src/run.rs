@@ -1,10 +1,11 @@
 //! Runs queries: on blocking threads, so many at a time, each within its deadline and while its client is there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
@@ -24,11 +25,18 @@ pub struct QueryLimits {
     pub concurrency_max: usize,
     /// How many wait; the next is told so at once.
     pub waiting_max: usize,
+    /// The most memory that the samples of all queries may take together.
+    pub memory_bytes_max: u64,
 }
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), concurrency_max: 20, waiting_max: 1000 }
+        Self {
+            timeout: Duration::from_secs(120),
+            concurrency_max: 20,
+            waiting_max: 1000,
+            memory_bytes_max: 1 << 30,
+        }
     }
 }
 
@@ -36,6 +44,37 @@ impl Default for QueryLimits {
 pub(crate) const TIMEOUT_HINT: &str = " (limits.query_timeout, or the request's timeout)";
 /// The same for samples.
 pub(crate) const SAMPLES_HINT: &str = " (limits.query_samples_max)";
+/// The same for the memory of all queries.
+pub(crate) const MEMORY_HINT: &str = " (limits.query_memory_max)";
+/// A time and a value.
+const SAMPLE_BYTES: u64 = 16;
+
+/// What one query holds of the memory that all queries share; given back when dropped.
+pub(crate) struct MemoryShare {
+    bytes: AtomicU64,
+    bytes_max: u64,
+    all: IntGauge,
+}
+
+impl MemoryShare {
+    fn new(bytes_max: u64, all: IntGauge) -> Self {
+        Self { bytes: AtomicU64::new(0), bytes_max, all }
+    }
+
+    /// The query holds so many samples from now on. Whether all queries together stay within their memory.
+    pub(crate) fn hold(&self, samples: u64) -> bool {
+        let bytes = samples.saturating_mul(SAMPLE_BYTES).min(i64::MAX as u64 / 1024);
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.all.add(bytes as i64 - before as i64);
+        bytes <= before || self.all.get() <= i64::try_from(self.bytes_max).unwrap_or(i64::MAX)
+    }
+}
+
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.hold(0);
+    }
+}
 
 pub(crate) struct Runner {
     limits: QueryLimits,
@@ -51,6 +90,7 @@ pub(crate) struct Control {
     /// How long it waited for its turn.
     pub(crate) queued: Duration,
     begun: Instant,
+    pub(crate) memory: MemoryShare,
 }
 
 impl Control {
@@ -117,7 +157,8 @@ impl Runner {
         let cancelled = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancelled));
         let begun = Instant::now();
-        let control = Control { cancelled, deadline, queued: begun - received, begun };
+        let memory = MemoryShare::new(self.limits.memory_bytes_max, self.metrics.queries_memory.clone());
+        let control = Control { cancelled, deadline, queued: begun - received, begun, memory };
         let (writer, receiver) = ReplyWriter::new(Handle::current());
         let metrics = Arc::clone(&self.metrics);
         tokio::task::spawn_blocking(move || work(kind, &control, &metrics, writer, turn, compute));

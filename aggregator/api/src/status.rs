@@ -1,4 +1,4 @@
-//! How the server is: health, readiness, build, its own metrics, the agents.
+//! How the server is: health, readiness, its own metrics, the agents.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,15 +12,7 @@ use vedette_model::Timestamp;
 use crate::Server;
 use crate::error::ApiError;
 use crate::json::JsonWriter;
-
-/// Which build this is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildInfo {
-    /// The release.
-    pub version: String,
-    /// The commit, or empty.
-    pub revision: String,
-}
+use crate::reply::success;
 
 /// One agent, as the status page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,33 +41,20 @@ pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
     }
 }
 
-pub(crate) async fn build_info(State(server): State<Arc<Server>>) -> Response {
-    let mut json = JsonWriter::default();
-    json.raw(r#"{"status":"success","data":{"version":"#);
-    json.escaped_string(&server.state.build.version);
-    json.raw(r#","revision":"#);
-    json.escaped_string(&server.state.build.revision);
-    // Clients of Prometheus expect the other keys to be there.
-    json.raw(r#","branch":"","buildUser":"","buildDate":"","goVersion":""}}"#);
-    json_response(json)
-}
-
 pub(crate) async fn agents(State(server): State<Arc<Server>>) -> Response {
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
     let Ok(agents) = tokio::task::spawn_blocking(move || (owned.state.agents)(now)).await else {
         return ApiError::Internal("the thread was lost".to_owned()).into_response();
     };
-    let mut json = JsonWriter::default();
-    json.raw(r#"{"status":"success","data":["#);
-    for (index, agent) in agents.iter().enumerate() {
-        if index > 0 {
-            json.raw(",");
+    success(|json| {
+        json.raw("[");
+        for (index, agent) in agents.iter().enumerate() {
+            json.raw(if index > 0 { "," } else { "" });
+            write_agent(json, agent, now);
         }
-        write_agent(&mut json, agent, now);
-    }
-    json.raw("]}");
-    json_response(json)
+        json.raw("]");
+    })
 }
 
 fn write_agent(json: &mut JsonWriter, agent: &AgentStatus, now: Timestamp) {
@@ -96,10 +75,6 @@ fn write_agent(json: &mut JsonWriter, agent: &AgentStatus, now: Timestamp) {
     } else {
         r#","identityConflict":false}"#
     });
-}
-
-fn json_response(mut json: JsonWriter) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json.take()).into_response()
 }
 
 pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {

@@ -9,10 +9,10 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
-use vedette_api::{AgentStatus, ApiState, BuildInfo, QueryLimits};
+use vedette_api::{AgentStatus, ApiState, BuildInfo, QueryLimits, RuntimeFacts, ServerFacts};
 use vedette_model::{
-    Exemplar, Labels, Metadata, MetadataEntry, MetricKind, Samples, SelectError, SelectRequest, SeriesSource,
-    SeriesStream, Timestamp,
+    Exemplar, Labels, MatchOp, Matcher, Metadata, MetadataEntry, MetricKind, Samples, SelectError,
+    SelectRequest, SeriesSource, SeriesStream, Timestamp,
 };
 use vedette_promql::{Engine, EngineOptions, ParseOptions};
 
@@ -137,10 +137,16 @@ fn app_with(memory: Memory, limits: QueryLimits) -> Router {
         parse_options: ParseOptions::default(),
         source: Arc::new(move |_| Box::new(memory.clone())),
         agents: Arc::new(move |_| vec![agent.clone()]),
+        targets: Arc::new(Vec::new),
+        runtime: Arc::new(RuntimeFacts::default),
+        admin: None,
         clock: Arc::new(|| Timestamp::from_millis(1_000_000)),
         limits,
         ready: Arc::new(AtomicBool::new(true)),
         build: BuildInfo { version: "1.2.3".to_owned(), revision: String::new() },
+        facts: ServerFacts::default(),
+        external_labels: Labels::empty(),
+        origins: Matcher::new(MatchOp::Regex, "Origin", ".*").expect("a valid pattern"),
         registry: prometheus::Registry::new(),
     })
     .expect("a fresh registry takes the metrics")
@@ -376,7 +382,7 @@ async fn limits_name_their_keys() {
     let short = Duration::from_millis(20);
     let late = ask(app_with(endless(), QueryLimits { timeout: short, ..QueryLimits::default() })).await;
     assert!(late.contains("limits.query_timeout"), "{late}");
-    let full = QueryLimits { timeout: short, concurrency_max: 1, waiting_max: 0 };
+    let full = QueryLimits { timeout: short, concurrency_max: 1, waiting_max: 0, ..QueryLimits::default() };
     let app = app_with(endless(), full);
     let (first, second) = tokio::join!(ask(app.clone()), ask(app));
     assert!(first.contains("limits.query_timeout"), "{first}");
@@ -413,7 +419,7 @@ async fn health_build_and_strangers() {
     check("/api/v1/nope", 404, "404 page not found\n").await;
     check_data(
         "/api/v1/status/buildinfo",
-        r#"{"version":"1.2.3","revision":"","branch":"","buildUser":"","buildDate":"","goVersion":""}"#,
+        r#"{"version":"3.5.3+vedette.1.2.3","revision":"","branch":"","buildUser":"","buildDate":"","goVersion":""}"#,
     )
     .await;
     check_data(

@@ -4,6 +4,7 @@ mod raw;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use vedette_api::QueryLimits;
@@ -13,7 +14,7 @@ use vedette_daemon::config::{
 };
 use vedette_daemon::logging::LogFormat;
 use vedette_ingest::IngestLimits;
-use vedette_model::Labels;
+use vedette_model::{Labels, MatchOp, Matcher};
 use vedette_promql::{EngineOptions, ParseOptions};
 use vedette_storage::StorageConfig;
 
@@ -33,6 +34,10 @@ pub(crate) struct Config {
     /// Where others reach this replica; empty: worked out from `quic_listen`.
     pub(crate) quic_advertise: Vec<String>,
     pub(crate) web_listen: SocketAddr,
+    /// Whether series may be deleted and snapshots be taken over HTTP.
+    pub(crate) admin_api: bool,
+    /// Which origins' pages may read the API.
+    pub(crate) origins: Matcher,
     pub(crate) http: HttpLimits,
     pub(crate) ingest: IngestLimits,
     pub(crate) query: QueryLimits,
@@ -67,6 +72,12 @@ impl Config {
             self.web_listen = listen_address(text)?;
             Ok(())
         })?;
+        self.admin_api |= flags.web_enable_admin_api;
+        flag("--web.cors.origin", flags.web_cors_origin.as_ref(), |text| {
+            self.origins = origins(text)?;
+            Ok(())
+        })?;
+        self.override_query_limits(flags)?;
         flag("--quic.listen-address", flags.quic_listen_address.as_ref(), |text| {
             self.quic_listen = listen_address(text)?;
             Ok(())
@@ -80,6 +91,25 @@ impl Config {
         })?;
         flag("--log.format", flags.log_format.as_ref(), |text| {
             self.log_format = log_format(text)?;
+            Ok(())
+        })
+    }
+
+    fn override_query_limits(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        flag("--query.lookback-delta", flags.query_lookback_delta.as_ref(), |text| {
+            self.engine.lookback_ms = positive_duration(text)?;
+            Ok(())
+        })?;
+        flag("--query.timeout", flags.query_timeout.as_ref(), |text| {
+            self.query.timeout = millis(positive_duration(text)?);
+            Ok(())
+        })?;
+        flag("--query.max-concurrency", flags.query_max_concurrency.as_ref(), |text| {
+            self.query.concurrency_max = positive_number(text)?;
+            Ok(())
+        })?;
+        flag("--query.max-samples", flags.query_max_samples.as_ref(), |text| {
+            self.engine.samples_max = positive_number(text)?;
             Ok(())
         })
     }
@@ -112,6 +142,8 @@ impl Default for Config {
             quic_listen: SocketAddr::from(([0, 0, 0, 0], 9095)),
             quic_advertise: Vec::new(),
             web_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            admin_api: false,
+            origins: origins(".*").expect("a valid pattern"),
             http: HttpLimits::default(),
             ingest: IngestLimits::default(),
             query: QueryLimits::default(),
@@ -212,6 +244,14 @@ impl Reader {
         self.file.read("web.listen_address", &raw.web.listen_address, |text| {
             config.web_listen = listen_address(text)?;
             Ok(())
+        })?;
+        self.file.read("web.enable_admin_api", &raw.web.enable_admin_api, |enabled| {
+            config.admin_api = *enabled;
+            Ok(())
+        })?;
+        self.file.read("web.cors_origin", &raw.web.cors_origin, |text| {
+            config.origins = origins(text)?;
+            Ok(())
         })
     }
 
@@ -245,6 +285,8 @@ impl Reader {
             self.count("limits.query_concurrency_max", &raw.query_concurrency_max, limits.concurrency_max)?;
         limits.waiting_max =
             self.count("limits.query_waiting_max", &raw.query_waiting_max, limits.waiting_max)?;
+        limits.memory_bytes_max =
+            self.count("limits.query_memory_max", &raw.query_memory_max, limits.memory_bytes_max)?;
         engine.samples_max =
             self.count("limits.query_samples_max", &raw.query_samples_max, engine.samples_max)?;
         engine.lookback_ms =
@@ -280,6 +322,20 @@ impl Reader {
             Some(value) if value.value > T::default() => Ok(value.value),
             Some(value) => Err(self.file.error(key, value, "must be above 0".to_owned())),
         }
+    }
+}
+
+/// Anchored, as in Prometheus.
+fn origins(pattern: &str) -> Result<Matcher, String> {
+    Matcher::new(MatchOp::Regex, "Origin", pattern).map_err(|error| error.to_string())
+}
+
+/// A whole number above zero.
+fn positive_number<T: FromStr + Default + PartialOrd>(text: &str) -> Result<T, String> {
+    match text.parse() {
+        Ok(number) if number > T::default() => Ok(number),
+        Ok(_) => Err("must be above 0".to_owned()),
+        Err(_) => Err(format!("{text:?} is no whole number")),
     }
 }
 

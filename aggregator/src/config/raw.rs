@@ -53,6 +53,8 @@ pub(super) struct RawQuic {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawWeb {
     pub(super) listen_address: Key<String>,
+    pub(super) enable_admin_api: Key<bool>,
+    pub(super) cors_origin: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +70,7 @@ pub(super) struct RawLimits {
     pub(super) query_concurrency_max: Key<usize>,
     pub(super) query_waiting_max: Key<usize>,
     pub(super) query_samples_max: Key<u64>,
+    pub(super) query_memory_max: Key<u64>,
     pub(super) query_lookback_delta: Key<String>,
 }
 
