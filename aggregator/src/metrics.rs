@@ -106,6 +106,11 @@ fn storage(families: &mut Families, statistics: &Statistics) {
         ("batches_appended_total", "Batches stored.", s.batches_appended as f64),
         ("batches_known_total", "Batches that came again.", s.batches_known as f64),
         ("conflicts_total", "Samples of one series and time with different values.", s.conflicts as f64),
+        (
+            "exemplars_refused_total",
+            "Exemplars not kept because their own time is more than a day from their sample's.",
+            s.exemplars_refused as f64,
+        ),
         ("gaps_total", "Gaps recorded.", s.gaps as f64),
         ("failed_frames_total", "Frames that could not be kept for now.", s.failed as f64),
         ("syncs_total", "Synced writes of the log.", s.syncs as f64),

@@ -221,6 +221,9 @@ impl Reader {
             self.count("storage.head_samples_max", &raw.head_samples_max, storage.head_samples_max)?;
         storage.head_age_max_ms =
             self.duration("storage.head_age_max", &raw.head_age_max, storage.head_age_max_ms)?;
+        if let Some(exemplars_max) = &raw.exemplars_max {
+            storage.exemplars_max = exemplars_max.value;
+        }
         storage.queue_frames_max =
             self.count("storage.queue_frames_max", &raw.queue_frames_max, storage.queue_frames_max)?;
         storage.queue_bytes_max =

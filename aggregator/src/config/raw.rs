@@ -36,6 +36,7 @@ pub(super) struct RawStorage {
     pub(super) retention: Key<String>,
     pub(super) head_samples_max: Key<u64>,
     pub(super) head_age_max: Key<String>,
+    pub(super) exemplars_max: Key<usize>,
     pub(super) queue_frames_max: Key<usize>,
     pub(super) queue_bytes_max: Key<usize>,
     pub(super) logs_max: Key<usize>,

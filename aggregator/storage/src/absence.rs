@@ -15,7 +15,7 @@
 //! and a batch that comes late replaces it without a trace.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use vedette_model::{STALE_NAN, Timestamp, is_stale};
+use vedette_model::{STALE_NAN, Samples, Timestamp, is_stale};
 use vedette_wire::LogId;
 
 use crate::TimeRange;
@@ -120,19 +120,25 @@ impl Absences {
         Some((from, logs))
     }
 
-    /// Adds what is derived, up to `end`, to a series' real samples (`at_ms`, `values`), which are put together of
-    /// `runs`. Nothing after `end` is derived.
-    pub(crate) fn derive(
-        &self,
-        is_up: bool,
-        runs: &[Run],
-        end: i64,
-        at_ms: &mut Vec<i64>,
-        values: &mut Vec<f64>,
-    ) {
+    /// Adds what is derived, up to `end`, to a series' real samples, which are put together of `runs`. Nothing after
+    /// `end` is derived.
+    pub(crate) fn derive(&self, is_up: bool, runs: &[Run], end: i64, samples: &mut Samples) {
         if self.windows.is_empty() {
             return;
         }
+        let derived = if samples.histograms.is_empty() {
+            self.derived(is_up, runs, end, &samples.at_ms, &samples.values)
+        } else {
+            let (at_ms, values) = with_histograms(samples);
+            self.derived(is_up, runs, end, &at_ms, &values)
+        };
+        if !derived.is_empty() {
+            insert(derived, if is_up { 0.0 } else { STALE_NAN }, samples);
+        }
+    }
+
+    /// The times that are derived, in any order.
+    fn derived(&self, is_up: bool, runs: &[Run], end: i64, at_ms: &[i64], values: &[f64]) -> Vec<i64> {
         let mut places: Vec<usize> =
             runs.iter().filter_map(|run| self.by_log.get(&run.log?)).flatten().copied().collect();
         places.sort_unstable();
@@ -146,9 +152,7 @@ impl Absences {
             let own: Vec<&Run> = runs.iter().filter(of_writer).collect();
             window.derive(is_up, &own, end, at_ms, values, &mut derived);
         }
-        if !derived.is_empty() {
-            insert(derived, if is_up { 0.0 } else { STALE_NAN }, at_ms, values);
-        }
+        derived
     }
 }
 
@@ -171,7 +175,7 @@ impl Window {
             }
             let next = at_ms.get(place + 1).copied().unwrap_or(i64::MAX);
             let grid = self.first_absent(at);
-            let is_own = || own.iter().any(|run| run.at_ms.binary_search(&at).is_ok());
+            let is_own = || own.iter().any(|run| run.has(at));
             if grid > until || next <= grid || is_stale(values[place]) || !is_own() {
                 continue;
             }
@@ -191,30 +195,45 @@ impl Window {
     }
 }
 
+/// Times and values of all samples; a histogram counts as a value that is no marker.
+fn with_histograms(samples: &Samples) -> (Vec<i64>, Vec<f64>) {
+    let floats = samples.at_ms.iter().copied().zip(samples.values.iter().copied());
+    let mut all: Vec<(i64, f64)> = floats.collect();
+    all.extend(samples.histograms.iter().map(|sample| (sample.at_ms, 0.0)));
+    all.sort_unstable_by_key(|(at, _)| *at);
+    all.into_iter().unzip()
+}
+
 /// Puts `value` at the derived times; none of them is a real one's.
-fn insert(mut derived: Vec<i64>, value: f64, at_ms: &mut Vec<i64>, values: &mut Vec<f64>) {
+fn insert(mut derived: Vec<i64>, value: f64, samples: &mut Samples) {
     derived.sort_unstable();
     derived.dedup();
-    let real_at = std::mem::take(at_ms);
-    let mut real = real_at.into_iter().zip(std::mem::take(values)).peekable();
+    let real = std::mem::take(samples);
+    samples.histograms = real.histograms;
+    let start = |place: usize| real.starts_ms.get(place).copied().unwrap_or(0);
+    let mut floats = real.at_ms.iter().zip(&real.values).enumerate().peekable();
+    let push = |samples: &mut Samples, at: i64, start_ms, value| {
+        samples.push_started(Timestamp::from_millis(at), start_ms, value);
+    };
     for at in derived {
-        while let Some((real_at, real_value)) = real.next_if(|(real_at, _)| *real_at < at) {
-            at_ms.push(real_at);
-            values.push(real_value);
+        while let Some((place, (real_at, real_value))) = floats.next_if(|(_, (real_at, _))| **real_at < at) {
+            push(samples, *real_at, start(place), *real_value);
         }
-        if real.peek().is_none_or(|(real_at, _)| *real_at != at) {
-            at_ms.push(at);
-            values.push(value);
+        if floats.peek().is_none_or(|(_, (real_at, _))| **real_at != at) {
+            push(samples, at, 0, value);
         }
     }
-    for (at, value) in real {
-        at_ms.push(at);
-        values.push(value);
+    for (place, (real_at, real_value)) in floats {
+        push(samples, *real_at, start(place), *real_value);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vedette_model::HistogramSample;
+
     use super::*;
 
     const LOG: LogId = LogId(7);
@@ -230,13 +249,22 @@ mod tests {
         let mut absences = Absences::new(Timestamp::from_millis(now));
         let whole = whole.iter().map(|&(from, through)| range(from, through)).collect();
         absences.add_writer(&[LOG], &joined(whole));
-        let run = Run { log: Some(LOG), at_ms: real.to_vec(), values: vec![1.0; real.len()] };
-        let (mut at_ms, mut values) = (run.at_ms.clone(), run.values.clone());
-        absences.derive(is_up, &[run], now, &mut at_ms, &mut values);
-        let derived: Vec<i64> =
-            at_ms.iter().zip(&values).filter(|(_, value)| **value != 1.0).map(|(at, _)| *at).collect();
-        assert_eq!(derived, expected);
-        assert!(at_ms.windows(2).all(|pair| pair[0] < pair[1]));
+        let floats = Samples { at_ms: real.to_vec(), values: vec![1.0; real.len()], ..Samples::default() };
+        let histograms = real.iter().map(|at_ms| HistogramSample {
+            at_ms: *at_ms,
+            start_ms: 0,
+            histogram: Arc::default(),
+        });
+        let histograms = Samples { histograms: histograms.collect(), ..Samples::default() };
+        // Nothing depends on whether the real ones are floats or histograms.
+        for mut samples in [floats, histograms] {
+            let run = Run::of(Some(LOG), samples.clone());
+            absences.derive(is_up, &[run], now, &mut samples);
+            let found = samples.at_ms.iter().zip(&samples.values);
+            let derived: Vec<i64> = found.filter(|(_, value)| **value != 1.0).map(|(at, _)| *at).collect();
+            assert_eq!(derived, expected);
+            assert!(samples.at_ms.windows(2).all(|pair| pair[0] < pair[1]));
+        }
     }
 
     #[test]

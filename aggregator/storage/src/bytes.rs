@@ -16,8 +16,8 @@ const ZSTD_BYTES_MIN: usize = 64;
 /// Why stored bytes can not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BytesError {
-    #[error("{what} has version {found}, this release reads up to {VERSION}")]
-    Newer { what: &'static str, found: u8 },
+    #[error("{what} has version {found}, this release reads up to {newest}")]
+    Newer { what: &'static str, found: u8, newest: u8 },
     #[error("{what} is damaged: {reason}")]
     Damaged { what: &'static str, reason: String },
 }
@@ -30,35 +30,46 @@ impl BytesError {
 
 /// Version, then the bytes, compressed where that is shorter.
 pub(crate) fn seal(plain: &[u8]) -> Vec<u8> {
+    seal_as(VERSION, plain)
+}
+
+/// As [`seal`], with another version.
+pub(crate) fn seal_as(version: u8, plain: &[u8]) -> Vec<u8> {
     if plain.len() >= ZSTD_BYTES_MIN
         && let Ok(packed) = zstd::bulk::compress(plain, ZSTD_LEVEL)
         && packed.len() + 4 < plain.len()
     {
-        let mut sealed = vec![VERSION, ZSTD];
+        let mut sealed = vec![version, ZSTD];
         push_unsigned(&mut sealed, plain.len() as u64);
         sealed.extend_from_slice(&packed);
         return sealed;
     }
-    let mut sealed = vec![VERSION, PLAIN];
+    let mut sealed = vec![version, PLAIN];
     sealed.extend_from_slice(plain);
     sealed
 }
 
 /// Undoes [`seal`].
 pub(crate) fn open(sealed: &[u8], what: &'static str) -> Result<Vec<u8>, BytesError> {
-    match sealed {
-        [VERSION, PLAIN, plain @ ..] => Ok(plain.to_vec()),
-        [VERSION, ZSTD, rest @ ..] => {
+    open_up_to(VERSION, sealed, what).map(|(_, plain)| plain)
+}
+
+/// As [`open`], of any version up to `newest`; gives that as well.
+pub(crate) fn open_up_to(newest: u8, sealed: &[u8], what: &'static str) -> Result<(u8, Vec<u8>), BytesError> {
+    let known = |version: u8| (1..=newest).contains(&version);
+    match *sealed {
+        [version, PLAIN, ref plain @ ..] if known(version) => Ok((version, plain.to_vec())),
+        [version, ZSTD, ref rest @ ..] if known(version) => {
             let mut reader = Reader::new(rest, what);
             let len = reader.count(OPENED_BYTES_MAX)?;
             match zstd::bulk::decompress(reader.rest(), len) {
-                Ok(plain) if plain.len() == len => Ok(plain),
+                Ok(plain) if plain.len() == len => Ok((version, plain)),
                 Ok(_) => Err(BytesError::damaged(what, "shorter than it says")),
                 Err(error) => Err(BytesError::damaged(what, error)),
             }
         }
-        [VERSION, ..] | [] => Err(BytesError::damaged(what, "its head")),
-        [found, ..] => Err(BytesError::Newer { what, found: *found }),
+        [found, ..] if found > newest => Err(BytesError::Newer { what, found, newest }),
+        _ => Err(BytesError::damaged(what, "its head")),
     }
 }
 
@@ -77,7 +88,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn versioned(bytes: &'a [u8], what: &'static str) -> Result<Self, BytesError> {
         match bytes {
             [VERSION, rest @ ..] => Ok(Self::new(rest, what)),
-            [found, ..] => Err(BytesError::Newer { what, found: *found }),
+            [found, ..] => Err(BytesError::Newer { what, found: *found, newest: VERSION }),
             [] => Err(BytesError::damaged(what, "empty")),
         }
     }

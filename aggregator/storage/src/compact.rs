@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rocksdb::Options;
-use vedette_model::{Labels, Timestamp};
+use vedette_model::{Exemplar, Labels, Samples, Timestamp};
 use vedette_wire::LogId;
 
 use crate::keys::{PartId, Partition};
@@ -70,7 +70,7 @@ pub(crate) fn write_merged(
 ) -> Result<(PathBuf, PartRecord, u64), MergeError> {
     let options = Options::default();
     let partition = plan.parts.first().map_or(Partition(1), |part| part.record.id.partition);
-    let mut writer = PartWriter::create(&options, &core.config.path, PartId { partition, number })?;
+    let mut writer = PartWriter::create(&options, &core.config, PartId { partition, number })?;
     let mut cursors = Vec::new();
     for part in &plan.parts {
         cursors.push(Cursor::new(Arc::clone(part))?);
@@ -78,10 +78,11 @@ pub(crate) fn write_merged(
     let mut conflicts = 0;
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.as_ref()).min().cloned() {
         let mut by_log: BTreeMap<LogId, Vec<Run>> = BTreeMap::new();
+        let mut exemplars = Vec::new();
         let mut inputs = 0;
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
             inputs += 1;
-            for run in cursor.take()? {
+            for run in cursor.take(&mut exemplars)? {
                 if let Some(log) = run.log {
                     by_log.entry(log).or_default().push(run);
                 }
@@ -90,15 +91,15 @@ pub(crate) fn write_merged(
         let mut runs: Vec<Run> = by_log
             .into_iter()
             .map(|(log, mut runs)| {
-                let mut run = Run { log: Some(log), ..Run::default() };
-                conflicts += merge(&mut runs, &mut run.at_ms, &mut run.values);
-                run
+                let mut samples = Samples::default();
+                conflicts += merge(&mut runs, &mut samples);
+                Run::of(Some(log), samples)
             })
             .collect();
         if inputs > 1 && runs.len() > 1 {
-            conflicts += merge(&mut runs, &mut Vec::new(), &mut Vec::new());
+            conflicts += merge(&mut runs, &mut Samples::default());
         }
-        writer.add(&labels, &runs)?;
+        writer.add(&labels, &runs, exemplars)?;
     }
     let mut families = BTreeMap::new();
     for part in &plan.parts {
@@ -140,9 +141,10 @@ impl Cursor {
         Ok(())
     }
 
-    /// The series' runs; goes on to the next.
-    fn take(&mut self) -> Result<Vec<Run>, ReadError> {
+    /// The series' runs, and its exemplars into `exemplars`; goes on to the next.
+    fn take(&mut self, exemplars: &mut Vec<Exemplar>) -> Result<Vec<Run>, ReadError> {
         let mut runs = Vec::new();
+        exemplars.extend(self.reader.exemplars(self.ordinal)?);
         self.reader.runs(self.ordinal, i64::MIN, i64::MAX, &mut runs)?;
         self.ordinal += 1;
         self.look()?;

@@ -7,9 +7,11 @@ pub struct StorageConfig {
     pub path: PathBuf,
     /// Samples older than this are not answered, and partitions wholly older are deleted.
     pub retention_ms: i64,
-    /// The head is frozen into parts when it holds this many samples. At twice as many, appends fail until the
+    /// The head is frozen into parts when it holds this many samples; a histogram counts as many as take its memory. At twice as many, appends fail until the
     /// freeze is done.
     pub head_samples_max: u64,
+    /// Exemplars kept of one series and day, the newest of them. 0: none.
+    pub exemplars_max: usize,
     /// The head is frozen when its oldest batch is this old.
     pub head_age_max_ms: i64,
     /// Frames that wait for the writer thread.
@@ -41,6 +43,7 @@ impl StorageConfig {
             path: path.into(),
             retention_ms: 15 * 24 * 60 * MINUTE_MS,
             head_samples_max: 5_000_000,
+            exemplars_max: 1000,
             head_age_max_ms: 5 * MINUTE_MS,
             queue_frames_max: 4096,
             queue_bytes_max: 64 << 20,

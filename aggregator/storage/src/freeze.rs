@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use rocksdb::Options;
-use vedette_model::{Labels, Timestamp};
+use vedette_model::{Exemplar, Labels, Samples, Timestamp};
 use vedette_wire::LogId;
 
 use crate::head::{TargetSeries, labels_of, series_len};
@@ -36,8 +36,12 @@ pub(crate) fn write_parts(
     while let Some(first) = series.next() {
         let labels = first.labels.clone();
         let mut by_log: BTreeMap<LogId, Vec<Run>> = BTreeMap::new();
+        let mut exemplars: BTreeMap<Partition, Vec<Exemplar>> = BTreeMap::new();
         let mut same = Some(first);
         while let Some(one) = same {
+            for (row_at_ms, exemplar) in one.exemplars() {
+                exemplars.entry(Partition::of(row_at_ms)).or_default().push(exemplar.clone());
+            }
             let (run, own_conflicts) = one.run();
             conflicts += own_conflicts;
             if !run.is_empty() {
@@ -48,24 +52,28 @@ pub(crate) fn write_parts(
         let mut runs: Vec<Run> = by_log
             .into_iter()
             .map(|(log, mut runs)| {
-                let mut run = Run { log: Some(log), ..Run::default() };
-                conflicts += merge(&mut runs, &mut run.at_ms, &mut run.values);
-                run
+                let mut samples = Samples::default();
+                conflicts += merge(&mut runs, &mut samples);
+                Run::of(Some(log), samples)
             })
             .collect();
         if runs.len() > 1 {
-            conflicts += merge(&mut runs, &mut Vec::new(), &mut Vec::new());
+            conflicts += merge(&mut runs, &mut Samples::default());
         }
-        for (partition, runs) in by_day(runs) {
+        let mut days = by_day(runs);
+        for day in exemplars.keys() {
+            days.entry(*day).or_default();
+        }
+        for (partition, runs) in days {
             let writer = match writers.entry(partition) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     *next_part += 1;
                     let id = PartId { partition, number: *next_part };
-                    entry.insert(PartWriter::create(&options, &core.config.path, id)?)
+                    entry.insert(PartWriter::create(&options, &core.config, id)?)
                 }
             };
-            writer.add(&labels, &runs)?;
+            writer.add(&labels, &runs, exemplars.remove(&partition).unwrap_or_default())?;
         }
     }
     finish(frozen, writers, created, conflicts)
@@ -109,12 +117,9 @@ fn sorted_series(frozen: &Frozen) -> Vec<HeadSeries> {
 fn by_day(runs: Vec<Run>) -> BTreeMap<Partition, Vec<Run>> {
     let mut days: BTreeMap<Partition, Vec<Run>> = BTreeMap::new();
     for mut run in runs {
-        while let Some(&first) = run.at_ms.first() {
+        while let Some(first) = run.first() {
             let day = Partition::of(first);
-            let end = day.end().as_millis();
-            let rest = run.at_ms.partition_point(|at| *at < end);
-            let later =
-                Run { log: run.log, at_ms: run.at_ms.split_off(rest), values: run.values.split_off(rest) };
+            let later = run.split_off(day.end().as_millis());
             days.entry(day).or_default().push(run);
             run = later;
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use vedette_model::{Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
+use vedette_model::{Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
 use vedette_wire::{Dictionary, LogId, RowValues};
 
 /// Everything since the last freeze.
@@ -17,6 +17,8 @@ pub(crate) struct Head {
     blocks: RwLock<Arc<Vec<Arc<Block>>>>,
     families: Mutex<Families>,
     pub(crate) samples: AtomicU64,
+    /// As [`weight_of`] counts: what the head's limit is about.
+    pub(crate) weight: AtomicU64,
     pub(crate) series: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
@@ -83,8 +85,12 @@ impl Head {
 
     /// Adds a row to a block of this head.
     pub(crate) fn push_row(&self, block: &Block, version: u64, at_ms: i64, values: RowValues) {
-        self.samples.fetch_add(values.count_present() as u64, Ordering::Relaxed);
-        self.bytes.fetch_add((values.len() * 8 + values.len() / 8 + 96) as u64, Ordering::Relaxed);
+        let weight = weight_of(&values);
+        let rare = weight - values.count_present() as u64;
+        self.samples.fetch_add(values.count_samples() as u64, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+        let floats = (values.len() * 8 + values.len() / 8 + 96) as u64;
+        self.bytes.fetch_add(floats + rare * SAMPLE_BYTES, Ordering::Relaxed);
         let row = Arc::new(Row { version, at_ms, values });
         block.content.write().unwrap_or_else(PoisonError::into_inner).rows.push(row);
     }
@@ -125,6 +131,37 @@ impl FamilyList {
             families.push((family.name.clone(), metadata.clone()));
         }
         Self { hash: hasher.digest128(), families }
+    }
+}
+
+/// Bytes that one float takes, roughly.
+const SAMPLE_BYTES: u64 = 16;
+
+/// How many floats a row is worth: a histogram and an exemplar as many as would take their memory.
+pub(crate) fn weight_of(values: &RowValues) -> u64 {
+    let histograms = values.histograms().iter().map(|(_, histogram)| histogram.size_bytes() as u64);
+    let exemplars =
+        values.exemplars().iter().map(|(_, exemplar)| 64 + exemplar.labels.canonical().len() as u64);
+    values.count_present() as u64 + (histograms.sum::<u64>() + exemplars.sum::<u64>()).div_ceil(SAMPLE_BYTES)
+}
+
+/// How far an exemplar's own time may be from its row's. One that is further away is not kept.
+pub(crate) const EXEMPLAR_DISTANCE_MAX_MS: u64 = 86_400_000;
+
+fn is_near(exemplar: &Exemplar, row_at_ms: i64) -> bool {
+    exemplar.at_ms.abs_diff(row_at_ms) <= EXEMPLAR_DISTANCE_MAX_MS
+}
+
+/// How many exemplars of a row are not kept.
+pub(crate) fn far_exemplars(values: &RowValues, at_ms: i64) -> usize {
+    values.exemplars().iter().filter(|(_, exemplar)| !is_near(exemplar, at_ms)).count()
+}
+
+impl Row {
+    /// The exemplars that are kept, with the index of their series.
+    pub(crate) fn exemplars(&self) -> impl Iterator<Item = (usize, &Exemplar)> {
+        let all = self.values.exemplars().iter().map(|(index, exemplar)| (*index as usize, exemplar));
+        all.filter(|(_, exemplar)| is_near(exemplar, self.at_ms))
     }
 }
 

@@ -18,7 +18,7 @@ use vedette_wire::{
 };
 
 use crate::db::{Db, create_generation, drop_generation, generation_name, write_synced};
-use crate::head::{Block, FamilyList, Head, LogDictionary, TargetSeries};
+use crate::head::{Block, FamilyList, Head, LogDictionary, TargetSeries, far_exemplars};
 use crate::keys::{self, TIME_END_MS, TIME_MIN_MS};
 use crate::record::LogEntry;
 use crate::shared::{Core, Frozen};
@@ -86,8 +86,10 @@ struct StagedRow {
 impl Staged {
     /// Counts what is about to be applied.
     pub(crate) fn count(&self, counters: &Counters) {
-        let samples: usize = self.rows.iter().map(|row| row.values.count_present()).sum();
+        let samples: usize = self.rows.iter().map(|row| row.values.count_samples()).sum();
         counters.samples_appended.fetch_add(samples as u64, Relaxed);
+        let far = self.rows.iter().map(|row| far_exemplars(&row.values, row.at_ms)).sum::<usize>();
+        counters.exemplars_refused.fetch_add(far as u64, Relaxed);
         if let Some(gap) = &self.gap {
             counters.gaps.fetch_add(1, Relaxed);
             counters.gap_batches.fetch_add(gap.to.0.saturating_sub(gap.from.0) + 1, Relaxed);

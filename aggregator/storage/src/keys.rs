@@ -6,7 +6,7 @@
 use vedette_model::Timestamp;
 use vedette_wire::LogId;
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// Times from here on, inclusive, can be stored: 1970.
 pub(crate) const TIME_MIN_MS: i64 = 0;
 /// Times up to here, exclusive, can be stored: the year 2500.

@@ -34,6 +34,7 @@ mod error;
 mod frames;
 mod freeze;
 mod head;
+mod histograms;
 mod ingest;
 mod keys;
 mod maintain;
@@ -81,4 +82,5 @@ pub fn check_any_bytes(bytes: &[u8]) {
         assert_eq!(bytes::open(&bytes::seal(&plain), "a value"), Ok(plain));
     }
     part::check_any_bytes(bytes);
+    histograms::check_any_bytes(bytes);
 }

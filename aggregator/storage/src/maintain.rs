@@ -120,7 +120,7 @@ impl Maintenance {
             return false;
         }
         let since = *self.head_since.get_or_insert(now);
-        state.active.samples.load(Relaxed) >= core.config.head_samples_max
+        state.active.weight.load(Relaxed) >= core.config.head_samples_max
             || now.millis_since(since) >= core.config.head_age_max_ms
     }
 

@@ -101,7 +101,7 @@ fn left_over(core: &Core, db: &Db, known: &BTreeSet<PartId>) -> Result<Vec<PartI
 fn bytes_error(core: &Core, error: BytesError) -> OpenError {
     let path = core.config.path.clone();
     match error {
-        BytesError::Newer { what, found } => {
+        BytesError::Newer { what, found, .. } => {
             OpenError::Newer { path, what, found, known: crate::bytes::VERSION }
         }
         damaged @ BytesError::Damaged { .. } => OpenError::Corrupt { path, what: damaged.to_string() },

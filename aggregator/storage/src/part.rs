@@ -8,13 +8,17 @@ use roaring::RoaringBitmap;
 use rocksdb::{Direction, IteratorMode};
 use rustc_hash::{FxHashMap, FxHashSet};
 use vedette_chunk::{decode_times, decode_values};
-use vedette_model::{Labels, METRIC_NAME, Matcher, Metadata, MetricKind};
+use vedette_model::{Exemplar, HistogramSample, Labels, METRIC_NAME, Matcher, Metadata, MetricKind};
 use vedette_wire::LogId;
 
-use crate::bytes::{BytesError, Reader, open};
+use crate::bytes::{BytesError, Reader, VERSION, open, open_up_to};
 use crate::db::{Db, PARTS};
+use crate::histograms::{decode_exemplars, decode_histograms};
 use crate::keys::{Kind, PartId, label_pair};
-use crate::part_writer::{COLUMNS_GROUP, LABELS_GROUP, TIMES_GROUP, decode_postings};
+use crate::part_writer::{
+    COLUMN_EXEMPLARS, COLUMN_FLOATS, COLUMN_HISTOGRAMS, COLUMNS_GROUP, COLUMNS_VERSION, LABELS_GROUP,
+    TIMES_GROUP, decode_postings,
+};
 use crate::record::PartRecord;
 use crate::samples::Run;
 
@@ -277,6 +281,13 @@ impl Part {
         Ok(self.db.get_cf(&parts, key)?)
     }
 
+    fn opened_columns(&self, group: u32) -> Result<(u8, Vec<u8>), ReadError> {
+        const WHAT: &str = "columns";
+        let bytes = self.get(&self.record.id.group(Kind::Columns, group))?;
+        let bytes = bytes.ok_or_else(|| self.damaged(WHAT, format_args!("group {group} is missing")))?;
+        open_up_to(COLUMNS_VERSION, &bytes, WHAT).map_err(|source| self.bytes_error(source))
+    }
+
     fn opened(&self, kind: Kind, group: u32, what: &'static str) -> Result<Vec<u8>, ReadError> {
         let bytes = self.get(&self.record.id.group(kind, group))?;
         let bytes = bytes.ok_or_else(|| self.damaged(what, format_args!("group {group} is missing")))?;
@@ -310,8 +321,10 @@ fn decode_metadata(bytes: &[u8]) -> Result<Vec<Metadata>, BytesError> {
 pub(crate) fn check_any_bytes(bytes: &[u8]) {
     let _postings = decode_postings(bytes);
     let _metadata = decode_metadata(bytes);
-    if let Ok(starts) = series_starts(bytes) {
-        assert!(starts.iter().all(|start| read_columns(bytes, *start).is_ok()));
+    for version in [VERSION, COLUMNS_VERSION] {
+        if let Ok(starts) = series_starts(bytes, version) {
+            assert!(starts.iter().all(|start| read_columns(bytes, *start, version).is_ok()));
+        }
     }
 }
 
@@ -319,9 +332,18 @@ pub(crate) fn check_any_bytes(bytes: &[u8]) {
 pub(crate) struct PartReader {
     pub(crate) part: Arc<Part>,
     labels: Option<(u32, Vec<Labels>)>,
-    columns: Option<(u32, Vec<u8>, Vec<usize>)>,
+    columns: Option<ColumnsGroup>,
     times_group: Option<(u32, Vec<Vec<u8>>)>,
     times: HashMap<u32, Arc<Vec<i64>>>,
+}
+
+/// The columns of neighbouring series.
+struct ColumnsGroup {
+    number: u32,
+    version: u8,
+    plain: Vec<u8>,
+    /// Where each series' columns begin.
+    starts: Vec<usize>,
 }
 
 impl PartReader {
@@ -363,22 +385,20 @@ impl PartReader {
         out: &mut Vec<Run>,
     ) -> Result<(), ReadError> {
         for column in self.columns(ordinal)? {
-            if column.last < start || column.first > end {
+            if column.is_exemplars() || column.last < start || column.first > end {
                 continue;
             }
             let times = self.times(column.times)?;
-            let mut values = Vec::new();
-            let bytes = self.column_bytes(&column);
-            decode_values(bytes, COLUMN_SAMPLES_MAX.min(times.len()), &mut values)
-                .map_err(|error| self.part.damaged("a column of values", error))?;
-            if values.len() != times.len() {
-                return Err(self.part.damaged("a column of values", "not as long as its times"));
-            }
             let log = self.part.record.logs.get(column.log as usize).map(|batches| batches.log);
             if log.is_none() {
                 return Err(self.part.damaged("a column", "names no log"));
             }
-            let mut run = Run { log, at_ms: times.to_vec(), values };
+            let mut run = Run { log, ..Run::default() };
+            if column.kind == COLUMN_HISTOGRAMS {
+                run.histograms = self.histograms(&column, &times)?;
+            } else {
+                self.floats(&column, &times, &mut run)?;
+            }
             run.cut(start, end);
             if !run.is_empty() {
                 out.push(run);
@@ -387,9 +407,57 @@ impl PartReader {
         Ok(())
     }
 
+    fn floats(&self, column: &Column, times: &[i64], run: &mut Run) -> Result<(), ReadError> {
+        let bytes = self.column_bytes(&column.values);
+        decode_values(bytes, COLUMN_SAMPLES_MAX.min(times.len()), &mut run.values)
+            .map_err(|error| self.part.damaged("a column of values", error))?;
+        if run.values.len() != times.len() {
+            return Err(self.part.damaged("a column of values", "not as long as its times"));
+        }
+        run.at_ms = times.to_vec();
+        run.starts_ms = self.starts(column, times.len())?;
+        Ok(())
+    }
+
+    fn histograms(&self, column: &Column, times: &[i64]) -> Result<Vec<HistogramSample>, ReadError> {
+        let bytes = self.column_bytes(&column.values);
+        let histograms = decode_histograms(bytes, COLUMN_SAMPLES_MAX.min(times.len()))
+            .map_err(|source| self.part.bytes_error(source))?;
+        let starts = self.starts(column, times.len())?;
+        let samples = times.iter().zip(histograms).enumerate().map(|(place, (at_ms, histogram))| {
+            let start_ms = starts.get(place).copied().unwrap_or(0);
+            HistogramSample { at_ms: *at_ms, start_ms, histogram }
+        });
+        Ok(samples.collect())
+    }
+
+    /// Since when the samples of a column count; empty where nothing is known.
+    fn starts(&self, column: &Column, count: usize) -> Result<Vec<i64>, ReadError> {
+        let bytes = self.column_bytes(&column.starts);
+        let mut starts = Vec::new();
+        if !bytes.is_empty() {
+            decode_times(bytes, COLUMN_SAMPLES_MAX.min(count), &mut starts)
+                .map_err(|error| self.part.damaged("a column of starts", error))?;
+            if starts.len() != count {
+                return Err(self.part.damaged("a column of starts", "not as long as its times"));
+            }
+        }
+        Ok(starts)
+    }
+
+    /// The series' exemplars.
+    pub(crate) fn exemplars(&mut self, ordinal: u32) -> Result<Vec<Exemplar>, ReadError> {
+        let mut all = Vec::new();
+        for column in self.columns(ordinal)?.iter().filter(|column| column.is_exemplars()) {
+            let decoded = decode_exemplars(self.column_bytes(&column.values));
+            all.extend(decoded.map_err(|source| self.part.bytes_error(source))?);
+        }
+        Ok(all)
+    }
+
     /// Whether the series has a sample in the range.
     pub(crate) fn has_sample(&mut self, ordinal: u32, start: i64, end: i64) -> Result<bool, ReadError> {
-        for column in self.columns(ordinal)? {
+        for column in self.columns(ordinal)?.into_iter().filter(|column| !column.is_exemplars()) {
             let inside = |at: i64| (start..=end).contains(&at);
             if inside(column.first) || inside(column.last) {
                 return Ok(true);
@@ -408,26 +476,27 @@ impl PartReader {
     fn logs(&mut self, ordinal: u32) -> Result<Vec<LogId>, ReadError> {
         let columns = self.columns(ordinal)?;
         let logs = &self.part.record.logs;
-        Ok(columns.iter().filter_map(|column| Some(logs.get(column.log as usize)?.log)).collect())
+        let columns = columns.iter().filter(|column| !column.is_exemplars());
+        Ok(columns.filter_map(|column| Some(logs.get(column.log as usize)?.log)).collect())
     }
 
     fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
         let group = ordinal / COLUMNS_GROUP;
-        if self.columns.as_ref().is_none_or(|(kept, ..)| *kept != group) {
-            let plain = self.part.opened(Kind::Columns, group, "columns")?;
-            let starts = series_starts(&plain).map_err(|source| self.part.bytes_error(source))?;
-            self.columns = Some((group, plain, starts));
+        if self.columns.as_ref().is_none_or(|kept| kept.number != group) {
+            let (version, plain) = self.part.opened_columns(group)?;
+            let starts = series_starts(&plain, version).map_err(|source| self.part.bytes_error(source))?;
+            self.columns = Some(ColumnsGroup { number: group, version, plain, starts });
         }
-        let Some((_, plain, starts)) = &self.columns else { return Ok(Vec::new()) };
-        let Some(&start) = starts.get((ordinal % COLUMNS_GROUP) as usize) else {
+        let Some(kept) = &self.columns else { return Ok(Vec::new()) };
+        let Some(&start) = kept.starts.get((ordinal % COLUMNS_GROUP) as usize) else {
             return Err(self.part.damaged("columns", format_args!("series {ordinal} is missing")));
         };
-        read_columns(plain, start).map_err(|source| self.part.bytes_error(source))
+        read_columns(&kept.plain, start, kept.version).map_err(|source| self.part.bytes_error(source))
     }
 
-    fn column_bytes(&self, column: &Column) -> &[u8] {
-        let plain = self.columns.as_ref().map_or(&[][..], |(_, plain, _)| plain);
-        plain.get(column.values.clone()).unwrap_or_default()
+    fn column_bytes(&self, place: &std::ops::Range<usize>) -> &[u8] {
+        let plain = self.columns.as_ref().map_or(&[][..], |kept| &kept.plain);
+        plain.get(place.clone()).unwrap_or_default()
     }
 
     fn times(&mut self, place: u32) -> Result<Arc<Vec<i64>>, ReadError> {
@@ -461,38 +530,59 @@ impl PartReader {
 }
 
 struct Column {
+    kind: u8,
     log: u32,
     times: u32,
     first: i64,
     last: i64,
     values: std::ops::Range<usize>,
+    starts: std::ops::Range<usize>,
 }
 
-fn series_starts(plain: &[u8]) -> Result<Vec<usize>, BytesError> {
+impl Column {
+    fn is_exemplars(&self) -> bool {
+        self.kind == COLUMN_EXEMPLARS
+    }
+}
+
+fn series_starts(plain: &[u8], version: u8) -> Result<Vec<usize>, BytesError> {
     let mut reader = Reader::new(plain, "columns");
     let mut starts = Vec::new();
     while !reader.rest().is_empty() {
         starts.push(plain.len() - reader.rest().len());
         let count = reader.elements()?;
         for _ in 0..count {
-            read_column(&mut reader, plain.len())?;
+            read_column(&mut reader, plain.len(), version)?;
         }
     }
     Ok(starts)
 }
 
-fn read_columns(plain: &[u8], start: usize) -> Result<Vec<Column>, BytesError> {
+fn read_columns(plain: &[u8], start: usize, version: u8) -> Result<Vec<Column>, BytesError> {
     let mut reader = Reader::new(plain.get(start..).unwrap_or_default(), "columns");
     let count = reader.elements()?;
-    (0..count).map(|_| read_column(&mut reader, plain.len())).collect()
+    (0..count).map(|_| read_column(&mut reader, plain.len(), version)).collect()
 }
 
-fn read_column(reader: &mut Reader<'_>, plain_len: usize) -> Result<Column, BytesError> {
+fn read_column(reader: &mut Reader<'_>, plain_len: usize, version: u8) -> Result<Column, BytesError> {
+    let kind = if version < COLUMNS_VERSION { COLUMN_FLOATS } else { reader.byte()? };
+    let place_of = |reader: &mut Reader<'_>| {
+        let bytes = reader.prefixed()?;
+        let end = plain_len - reader.rest().len();
+        Ok::<_, BytesError>(end - bytes.len()..end)
+    };
+    if kind == COLUMN_EXEMPLARS {
+        let values = place_of(reader)?;
+        return Ok(Column { kind, log: 0, times: 0, first: 0, last: 0, values, starts: 0..0 });
+    }
+    if kind > COLUMN_EXEMPLARS {
+        return Err(BytesError::damaged("columns", format_args!("kind {kind} of a column")));
+    }
     let log = reader.count(u32::MAX as usize)? as u32;
     let times = reader.count(u32::MAX as usize)? as u32;
     let first = reader.signed()?;
     let last = first.wrapping_add(reader.unsigned()? as i64);
-    let values = reader.prefixed()?;
-    let end = plain_len - reader.rest().len();
-    Ok(Column { log, times, first, last, values: end - values.len()..end })
+    let values = place_of(reader)?;
+    let starts = if version < COLUMNS_VERSION { 0..0 } else { place_of(reader)? };
+    Ok(Column { kind, log, times, first, last, values, starts })
 }

@@ -1,24 +1,32 @@
 //! Writes one part: series in the order of their labels, then everything that finds them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use rocksdb::{Options, SstFileWriter};
 use rustc_hash::FxHashMap;
 use vedette_chunk::{encode_times, encode_values, push_signed, push_unsigned};
-use vedette_model::{Labels, Metadata, Timestamp};
+use vedette_model::{Exemplar, Labels, Metadata, Timestamp};
 use vedette_wire::LogId;
 
-use crate::TimeRange;
-use crate::bytes::{VERSION, push_prefixed, seal};
+use crate::bytes::{VERSION, push_prefixed, seal, seal_as};
 use crate::db::staging;
-use crate::keys::{Kind, PartId, label_pair};
+use crate::histograms::{encode_exemplars, encode_histograms, newest_exemplars};
+use crate::keys::{DAY_MS, Kind, PartId, label_pair};
 use crate::record::{LogBatches, PartRecord};
 use crate::samples::Run;
+use crate::{StorageConfig, TimeRange};
 
 /// Series whose columns share a value.
 pub(crate) const COLUMNS_GROUP: u32 = 32;
+/// The version of a group of columns that has anything but floats without starts.
+pub(crate) const COLUMNS_VERSION: u8 = 2;
+/// Kinds of columns, in that version.
+pub(crate) const COLUMN_FLOATS: u8 = 0;
+pub(crate) const COLUMN_HISTOGRAMS: u8 = 1;
+pub(crate) const COLUMN_EXEMPLARS: u8 = 2;
 /// Columns of times that share a value.
 pub(crate) const TIMES_GROUP: u32 = 64;
 /// Label sets that share a value.
@@ -34,6 +42,7 @@ pub(crate) struct PartWriter<'a> {
     file: PathBuf,
     sst: SstFileWriter<'a>,
     columns: Group,
+    exemplars_max: usize,
     labels: Vec<u8>,
     labels_sealed: Vec<Vec<u8>>,
     times: Times,
@@ -47,12 +56,42 @@ pub(crate) struct PartWriter<'a> {
     key: Vec<u8>,
 }
 
-/// Values put together until there are enough of them.
+/// Columns put together until there are enough series.
 #[derive(Default)]
 struct Group {
-    count: u32,
     next: u32,
-    bytes: Vec<u8>,
+    /// The columns of each series.
+    series: Vec<Vec<ColumnBytes>>,
+}
+
+/// A column as it is written.
+struct ColumnBytes {
+    kind: u8,
+    /// What version 1 has as well.
+    body: Vec<u8>,
+    /// A column of starts, or nothing.
+    starts: Vec<u8>,
+}
+
+impl Group {
+    fn seal(&self) -> Vec<u8> {
+        let plain = |column: &ColumnBytes| column.kind == COLUMN_FLOATS && column.starts.is_empty();
+        let is_plain = self.series.iter().flatten().all(plain);
+        let mut bytes = Vec::new();
+        for columns in &self.series {
+            push_unsigned(&mut bytes, columns.len() as u64);
+            for column in columns {
+                if !is_plain {
+                    bytes.push(column.kind);
+                }
+                bytes.extend_from_slice(&column.body);
+                if !is_plain && column.kind != COLUMN_EXEMPLARS {
+                    push_prefixed(&mut bytes, &column.starts);
+                }
+            }
+        }
+        seal_as(if is_plain { VERSION } else { COLUMNS_VERSION }, &bytes)
+    }
 }
 
 /// Columns of times, each once.
@@ -63,8 +102,13 @@ struct Times {
 }
 
 impl<'a> PartWriter<'a> {
-    pub(crate) fn create(options: &'a Options, path: &Path, id: PartId) -> Result<Self, WriteError> {
-        let file = staging(path).join(format!("{:010}-{:020}.sst", id.partition.0, id.number));
+    pub(crate) fn create(
+        options: &'a Options,
+        config: &StorageConfig,
+        id: PartId,
+    ) -> Result<Self, WriteError> {
+        let exemplars_max = config.exemplars_max;
+        let file = staging(&config.path).join(format!("{:010}-{:020}.sst", id.partition.0, id.number));
         let sst = SstFileWriter::create(options);
         sst.open(&file)?;
         Ok(Self {
@@ -72,6 +116,7 @@ impl<'a> PartWriter<'a> {
             file,
             sst,
             columns: Group::default(),
+            exemplars_max,
             labels: Vec::new(),
             labels_sealed: Vec::new(),
             times: Times::default(),
@@ -85,9 +130,14 @@ impl<'a> PartWriter<'a> {
         })
     }
 
-    /// Adds a series with one run per log. Series come in the order of their labels, each once; `runs` is not
-    /// empty, nor is any of them.
-    pub(crate) fn add(&mut self, labels: &Labels, runs: &[Run]) -> Result<(), WriteError> {
+    /// Adds a series with one run per log, none of them empty, and its exemplars of the day. Series come in the order of
+    /// their labels, each once, and have at least one or the other.
+    pub(crate) fn add(
+        &mut self,
+        labels: &Labels,
+        runs: &[Run],
+        exemplars: Vec<Exemplar>,
+    ) -> Result<(), WriteError> {
         let ordinal = self.series;
         self.series += 1;
         for (name, value) in labels {
@@ -102,17 +152,67 @@ impl<'a> PartWriter<'a> {
         if self.series.is_multiple_of(LABELS_GROUP) {
             self.seal_labels();
         }
-        push_unsigned(&mut self.columns.bytes, runs.len() as u64);
-        runs.iter().for_each(|run| self.add_column(run));
-        self.columns.count += 1;
-        if self.columns.count == COLUMNS_GROUP { self.put_columns() } else { Ok(()) }
+        let mut columns = Vec::with_capacity(runs.len());
+        for run in runs {
+            self.add_floats(run, &mut columns);
+            self.add_histograms(run, &mut columns);
+        }
+        let exemplars = newest_exemplars(exemplars, self.exemplars_max);
+        if !exemplars.is_empty() {
+            if runs.is_empty() {
+                self.cover(&exemplars);
+            }
+            let mut encoded = Vec::new();
+            encode_exemplars(&exemplars, &mut encoded);
+            let mut body = Vec::new();
+            push_prefixed(&mut body, &encoded);
+            columns.push(ColumnBytes { kind: COLUMN_EXEMPLARS, body, starts: Vec::new() });
+        }
+        self.columns.series.push(columns);
+        if self.columns.series.len() == COLUMNS_GROUP as usize { self.put_columns() } else { Ok(()) }
     }
 
-    fn add_column(&mut self, run: &Run) {
-        let (Some(log), Some(&first), Some(&last)) = (run.log, run.at_ms.first(), run.at_ms.last()) else {
+    /// Exemplars whose series has no sample are found by the part's range.
+    fn cover(&mut self, exemplars: &[Exemplar]) {
+        let day_end = self.id.partition.end().as_millis();
+        for exemplar in exemplars {
+            let at = Timestamp::from_millis(exemplar.at_ms.clamp(day_end - DAY_MS, day_end - 1));
+            self.range.from = self.range.from.min(at);
+            self.range.through = self.range.through.max(at);
+        }
+    }
+
+    fn add_floats(&mut self, run: &Run, columns: &mut Vec<ColumnBytes>) {
+        let mut values = Vec::new();
+        encode_values(&run.values, &mut values);
+        self.add_column(run.log, COLUMN_FLOATS, (&run.at_ms, &run.starts_ms), &values, columns);
+    }
+
+    fn add_histograms(&mut self, run: &Run, columns: &mut Vec<ColumnBytes>) {
+        if run.histograms.is_empty() {
+            return;
+        }
+        let histograms: Vec<_> = run.histograms.iter().map(|sample| Arc::clone(&sample.histogram)).collect();
+        let mut values = Vec::new();
+        encode_histograms(&histograms, &mut values);
+        let times: Vec<i64> = run.histograms.iter().map(|sample| sample.at_ms).collect();
+        let starts: Vec<i64> = run.histograms.iter().map(|sample| sample.start_ms).collect();
+        self.add_column(run.log, COLUMN_HISTOGRAMS, (&times, &starts), &values, columns);
+    }
+
+    /// Adds a column of values at `times`, which count since `starts`.
+    fn add_column(
+        &mut self,
+        log: Option<LogId>,
+        kind: u8,
+        (times, starts): (&[i64], &[i64]),
+        values: &[u8],
+        columns: &mut Vec<ColumnBytes>,
+    ) {
+        let (Some(log), Some(&first), Some(&last)) = (log, times.first(), times.last()) else {
             return;
         };
-        self.samples += run.at_ms.len() as u64;
+        self.samples += times.len() as u64;
         self.range.from = self.range.from.min(Timestamp::from_millis(first));
         self.range.through = self.range.through.max(Timestamp::from_millis(last));
         let next = self.logs.len() as u32;
@@ -120,22 +220,24 @@ impl<'a> PartWriter<'a> {
         if place == next {
             self.logs.push(log);
         }
-        let times = self.times.place(&run.at_ms);
-        let bytes = &mut self.columns.bytes;
-        push_unsigned(bytes, u64::from(place));
-        push_unsigned(bytes, u64::from(times));
-        push_signed(bytes, first);
-        push_unsigned(bytes, last.wrapping_sub(first) as u64);
-        let mut values = Vec::new();
-        encode_values(&run.values, &mut values);
-        push_prefixed(bytes, &values);
+        let mut body = Vec::new();
+        push_unsigned(&mut body, u64::from(place));
+        push_unsigned(&mut body, u64::from(self.times.place(times)));
+        push_signed(&mut body, first);
+        push_unsigned(&mut body, last.wrapping_sub(first) as u64);
+        push_prefixed(&mut body, values);
+        let mut starts_column = Vec::new();
+        if starts.iter().any(|start| *start != 0) {
+            encode_times(starts, &mut starts_column);
+        }
+        columns.push(ColumnBytes { kind, body, starts: starts_column });
     }
 
     fn put_columns(&mut self) -> Result<(), WriteError> {
-        if self.columns.count > 0 {
+        if !self.columns.series.is_empty() {
             let key = self.id.group(Kind::Columns, self.columns.next);
-            self.sst.put(key, seal(&self.columns.bytes))?;
-            self.columns = Group { next: self.columns.next + 1, ..Group::default() };
+            self.sst.put(key, self.columns.seal())?;
+            self.columns = Group { next: self.columns.next + 1, series: Vec::new() };
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Statistics {
     pub gaps: u64,
     /// Batches that those skipped.
     pub gap_batches: u64,
+    /// Exemplars not kept because their own time is more than a day from their row's.
+    pub exemplars_refused: u64,
     /// Frames refused, by [`crate::AppendRefusal::REASONS`].
     pub refused: Vec<(&'static str, u64)>,
     /// Frames that failed and may come again.
@@ -84,6 +86,7 @@ pub(crate) struct Counters {
     pub(crate) conflicts: AtomicU64,
     pub(crate) gaps: AtomicU64,
     pub(crate) gap_batches: AtomicU64,
+    pub(crate) exemplars_refused: AtomicU64,
     pub(crate) refused: [AtomicU64; AppendRefusal::REASONS.len()],
     pub(crate) failed: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
@@ -121,6 +124,7 @@ impl Counters {
             conflicts: count(&self.conflicts),
             gaps: count(&self.gaps),
             gap_batches: count(&self.gap_batches),
+            exemplars_refused: count(&self.exemplars_refused),
             refused: AppendRefusal::REASONS.into_iter().zip(self.refused.iter().map(count)).collect(),
             failed: count(&self.failed),
             log_bytes: count(&self.log_bytes),

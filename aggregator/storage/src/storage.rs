@@ -112,6 +112,7 @@ impl Storage {
             version: state.version,
             oldest: now.minus_millis(core.config.retention_ms).as_millis(),
             now,
+            exemplars_max: core.config.exemplars_max,
             writers,
             absences: OnceLock::new(),
             db: state.db.clone(),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use vedette_model::{Labels, Samples, SelectError, SeriesStream};
+use vedette_model::{Exemplar, HistogramSample, Labels, Samples, SelectError, SeriesStream};
 use vedette_wire::LogId;
 
 use crate::absence::Absences;
@@ -36,16 +36,40 @@ enum Next {
 }
 
 impl HeadSeries {
+    /// Whether it has a sample.
+    pub(crate) fn has_sample(&self) -> bool {
+        let has =
+            |row: &Arc<Row>| row.values.is_present(self.index) || row.values.histogram(self.index).is_some();
+        self.rows.iter().any(has)
+    }
+
     /// Its samples; gives the number of conflicts as well.
     pub(crate) fn run(&self) -> (Run, u64) {
-        let (mut at_ms, mut values) = (Vec::new(), Vec::new());
+        let mut samples = Samples::default();
         for row in self.rows.iter() {
+            let start_ms = || row.values.start_ms(self.index);
             if let Some(value) = row.values.get(self.index) {
-                at_ms.push(row.at_ms);
-                values.push(value);
+                samples.at_ms.push(row.at_ms);
+                samples.values.push(value);
+                let start_ms = start_ms();
+                if start_ms != 0 || !samples.starts_ms.is_empty() {
+                    samples.starts_ms.resize(samples.at_ms.len() - 1, 0);
+                    samples.starts_ms.push(start_ms);
+                }
+            } else if let Some(histogram) = row.values.histogram(self.index) {
+                let (at_ms, histogram) = (row.at_ms, Arc::clone(histogram));
+                samples.histograms.push(HistogramSample { at_ms, start_ms: start_ms(), histogram });
             }
         }
-        Run::from_unsorted(self.log, at_ms, values)
+        Run::from_unsorted(self.log, samples)
+    }
+
+    /// Its exemplars with the times of the rows that brought them.
+    pub(crate) fn exemplars(&self) -> impl Iterator<Item = (i64, &Exemplar)> {
+        self.rows.iter().flat_map(|row| {
+            let own = row.exemplars().filter(|(index, _)| *index == self.index);
+            own.map(|(_, exemplar)| (row.at_ms, exemplar))
+        })
     }
 }
 
@@ -149,14 +173,13 @@ impl SeriesStream for MergedStream<'_> {
             if self.runs.is_empty() {
                 continue;
             }
-            let Samples { at_ms, values, .. } = samples;
-            merge(&mut self.runs, at_ms, values);
+            merge(&mut self.runs, samples);
             let is_up = labels.metric_name() == Some(UP);
-            self.absences.derive(is_up, &self.runs, self.end, at_ms, values);
+            self.absences.derive(is_up, &self.runs, self.end, samples);
             if from < self.start {
-                let early = at_ms.partition_point(|at| *at < self.start);
-                at_ms.drain(..early);
-                values.drain(..early);
+                let mut run = Run::of(None, std::mem::take(samples));
+                run.cut(self.start, i64::MAX);
+                *samples = run.into_samples();
             }
             if !samples.is_empty() {
                 return Ok(Some(labels));

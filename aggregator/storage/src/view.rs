@@ -13,7 +13,8 @@ use vedette_model::{
 use crate::absence::Absences;
 use crate::catalogue::WritersTimes;
 use crate::db::Db;
-use crate::head::{Head, labels_of};
+use crate::head::{EXEMPLAR_DISTANCE_MAX_MS, Head, labels_of};
+use crate::histograms::newest_exemplars;
 use crate::part::{Part, PartReader, ReadError};
 use crate::statistics::Counters;
 use crate::stream::{HeadSeries, MergedStream, Source, UP};
@@ -30,6 +31,8 @@ pub struct View {
     /// Samples before this are past retention.
     pub(crate) oldest: i64,
     pub(crate) now: Timestamp,
+    /// Exemplars answered of one series and day.
+    pub(crate) exemplars_max: usize,
     pub(crate) writers: Arc<WritersTimes>,
     /// Made of the two above when first needed: not under the storage's lock.
     pub(crate) absences: OnceLock<Absences>,
@@ -148,10 +151,35 @@ impl SeriesSource for View {
         Ok(values.into_iter().collect())
     }
 
-    fn exemplars(&self, _request: &SelectRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
-        // No writer sends any: the batch format has no section for them.
-        self.check_open()?;
-        Ok(Vec::new())
+    fn exemplars(&self, request: &SelectRequest<'_>) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+        let (start, end) = self.range(request)?;
+        let distance = EXEMPLAR_DISTANCE_MAX_MS as i64;
+        let (from, to) = (start.saturating_sub(distance), end.saturating_add(distance));
+        let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(from, to)) {
+            let mut reader = PartReader::new(Arc::clone(part));
+            for ordinal in part.matching(request.matchers).map_err(&self.on_error)? {
+                let exemplars = reader.exemplars(ordinal).map_err(&self.on_error)?;
+                if !exemplars.is_empty() {
+                    let labels = reader.labels(ordinal).map_err(&self.on_error)?;
+                    found.entry(labels).or_default().extend(exemplars);
+                }
+            }
+        }
+        for head in &self.heads {
+            for series in self.head_series(head, request.matchers, from, to) {
+                let mut exemplars = series.exemplars().map(|(_, exemplar)| exemplar.clone()).peekable();
+                if exemplars.peek().is_some() {
+                    found.entry(series.labels.clone()).or_default().extend(exemplars);
+                }
+            }
+        }
+        let all = found.into_iter().map(|(labels, exemplars)| {
+            let mut exemplars = newest_exemplars(exemplars, self.exemplars_max);
+            exemplars.retain(|exemplar| (start..=end).contains(&exemplar.at_ms));
+            (labels, exemplars)
+        });
+        Ok(all.filter(|(_, exemplars)| !exemplars.is_empty()).collect())
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<MetadataEntry>, SelectError> {
@@ -217,7 +245,7 @@ impl View {
 
     fn present_in_head(&self, head: &Head, matchers: &[Matcher], start: i64, end: i64) -> Vec<Labels> {
         let series = self.head_series(head, matchers, start, end);
-        series.into_iter().filter(|series| !series.run().0.is_empty()).map(|series| series.labels).collect()
+        series.into_iter().filter(HeadSeries::has_sample).map(|series| series.labels).collect()
     }
 
     /// Matching series of a head in the order of their labels, with the rows of the range.

@@ -73,7 +73,7 @@ impl Writer {
             let state = self.core.lock();
             let reason = || state.fault.clone().unwrap_or_default();
             let db = state.db.clone().ok_or_else(|| fault(StorageFault::Disk(reason())))?;
-            (db, state.active.samples.load(Relaxed))
+            (db, state.active.weight.load(Relaxed))
         };
         if samples >= self.core.config.head_samples_max.saturating_mul(2) {
             return Err(fault(StorageFault::HeadFull { samples }));

@@ -2,9 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "every test uses its part of this")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use vedette_model::{Labels, Matcher, Metadata, MetricKind, Samples, SelectRequest, SeriesSource, Timestamp};
+use vedette_model::{
+    Exemplar, Histogram, Labels, Matcher, Metadata, MetricKind, Samples, SelectRequest, SeriesSource,
+    Timestamp,
+};
 use vedette_storage::{Append, AppendOutcome, Storage, StorageConfig, View};
 use vedette_wire::{
     AgentName, BatchInput, BatchSeq, Family, LogId, RowInput, SegmentEncoder, SegmentLimits,
@@ -43,6 +47,24 @@ pub struct LogWriter {
 /// One row: target, time, and values by series name.
 pub type Row = (u32, i64, Vec<(String, f64)>);
 
+/// A value of any kind.
+#[derive(Clone, Debug)]
+pub enum Value {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+    /// No sample at all.
+    None,
+}
+
+/// What a row has of one series.
+#[derive(Clone, Debug)]
+pub struct Datum {
+    pub name: String,
+    pub value: Value,
+    pub start_ms: i64,
+    pub exemplars: Vec<Exemplar>,
+}
+
 impl LogWriter {
     pub fn new(name: &str, log: u128, batches_max: u32) -> Self {
         let limits = SegmentLimits { batches_max, ..SegmentLimits::default() };
@@ -57,19 +79,36 @@ impl LogWriter {
 
     /// The next batch, whole on `complete`.
     pub fn batch(&mut self, complete: (i64, i64), rows: &[Row]) -> Append {
+        let datum = |(name, value): &(String, f64)| Datum {
+            name: name.clone(),
+            value: Value::Float(*value),
+            start_ms: 0,
+            exemplars: Vec::new(),
+        };
+        let of_row = |(target, at, values): &Row| (*target, *at, values.iter().map(datum).collect());
+        let rows: Vec<_> = rows.iter().map(of_row).collect();
+        self.batch_of(complete, &rows)
+    }
+
+    /// The next batch, with values of all kinds.
+    pub fn batch_of(&mut self, complete: (i64, i64), rows: &[(u32, i64, Vec<Datum>)]) -> Append {
         let mut encoded = Vec::new();
-        for (target, at, values) in rows {
+        for (target, at, data) in rows {
             let table = &mut self.tables[*target as usize];
             table.begin_row();
-            for (name, value) in values {
-                let describe =
-                    || Ok::<_, ()>(SeriesDescription { labels: labels(name), family: name.clone() });
-                table.set(name.as_bytes(), *value, describe).expect("a series");
-                let help = format!("Help of {name}.");
-                let metadata = Metadata { kind: MetricKind::Gauge, unit: String::new(), help };
-                table.set_family(Family { name: name.clone(), metadata });
+            for datum in data {
+                add(table, datum);
             }
-            encoded.push((*target, at_of(*at), table.row().clone()));
+            let mut values = table.row().clone();
+            // A table knows a series by its value, so one that has exemplars alone is named by hand.
+            for datum in data.iter().filter(|datum| matches!(datum.value, Value::None)) {
+                let labels = labels(&datum.name);
+                let index = (0..table.series_len()).find(|index| table.labels(*index) == Some(&labels));
+                for exemplar in index.into_iter().flat_map(|_| &datum.exemplars) {
+                    values.push_exemplar(index.unwrap_or(0), exemplar.clone());
+                }
+            }
+            encoded.push((*target, at_of(*at), values));
         }
         self.seq += 1;
         let rows: Vec<RowInput<'_>> = encoded
@@ -98,6 +137,25 @@ impl LogWriter {
     pub fn start_segment(&mut self) {
         self.encoder.start_segment();
     }
+}
+
+fn add(table: &mut TargetTable, datum: &Datum) {
+    let Datum { name, value, start_ms, exemplars } = datum;
+    let describe = || Ok::<_, ()>(SeriesDescription { labels: labels(name), family: name.clone() });
+    match value {
+        Value::Float(value) => table.set(name.as_bytes(), *value, describe).expect("a series"),
+        Value::Histogram(histogram) => {
+            table.set_histogram(name.as_bytes(), Arc::clone(histogram), describe).expect("a series")
+        }
+        Value::None => return,
+    };
+    table.set_start_ms(*start_ms);
+    for exemplar in exemplars {
+        table.push_exemplar(exemplar.labels.clone(), exemplar.value, Some(exemplar.at_ms), 0);
+    }
+    let help = format!("Help of {name}.");
+    let metadata = Metadata { kind: MetricKind::Gauge, unit: String::new(), help };
+    table.set_family(Family { name: name.clone(), metadata });
 }
 
 fn at_of(ms: i64) -> Timestamp {
