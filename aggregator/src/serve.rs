@@ -15,10 +15,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vedette_api::{Admin, ApiState, BuildInfo, ServerFacts};
+use vedette_api::{Admin, ApiState, BuildInfo, PushAnswer, PushReceiver, ServerFacts};
 use vedette_daemon::logging::{self, LogLevel};
 use vedette_daemon::{build, clock, notify};
-use vedette_ingest::Ingest;
+use vedette_ingest::{Ingest, RemoteWrite};
 use vedette_promql::Engine;
 use vedette_storage::Storage;
 use vedette_transport::{Group, replace_identity, server_endpoint};
@@ -118,7 +118,14 @@ impl Running {
         let server = HttpServer::new(config.http.clone(), &registry)?;
         let reloads = Arc::new(Reloads::new(clock::now()));
         let facts = facts::server(flags, config);
-        let parts = ApiParts { config, storage: &storage, status: &status, ready: &ready, reloads: &reloads };
+        let parts = ApiParts {
+            config,
+            storage: &storage,
+            ingest: &ingest,
+            status: &status,
+            ready: &ready,
+            reloads: &reloads,
+        };
         let router = vedette_api::router(parts.state(facts, registry))?;
         let http =
             TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
@@ -219,6 +226,7 @@ impl Running {
 struct ApiParts<'a> {
     config: &'a Config,
     storage: &'a Storage,
+    ingest: &'a Ingest,
     status: &'a Arc<Status>,
     ready: &'a Arc<AtomicBool>,
     reloads: &'a Arc<Reloads>,
@@ -237,6 +245,7 @@ impl ApiParts<'_> {
                 move |now| Box::new(storage.view(now))
             }),
             agents: Arc::new(move |_| status.agents()),
+            push: push_receiver(self.ingest.remote_write()),
             targets: Arc::new(Vec::new),
             runtime: facts::runtime(storage, config.query.memory_bytes_max, Arc::clone(self.reloads)),
             admin: config.admin_api.then(|| Arc::new(admin) as Arc<dyn Admin>),
@@ -249,6 +258,26 @@ impl ApiParts<'_> {
             origins: config.origins.clone(),
             registry,
         }
+    }
+}
+
+/// Between the HTTP side, which knows no ingest, and ingest, which knows no HTTP.
+fn push_receiver(remote_write: RemoteWrite) -> PushReceiver {
+    PushReceiver {
+        body_bytes_max: remote_write.request_bytes_max(),
+        write: Arc::new(move |body| {
+            let remote_write = remote_write.clone();
+            Box::pin(async move {
+                match remote_write.write(body).await {
+                    vedette_ingest::PushAnswer::Written => PushAnswer::Written,
+                    vedette_ingest::PushAnswer::Rejected(message) => PushAnswer::Rejected(message),
+                    vedette_ingest::PushAnswer::TooLong(message) => PushAnswer::TooLong(message),
+                    vedette_ingest::PushAnswer::Overloaded { message, retry_after } => {
+                        PushAnswer::Overloaded { message, retry_after }
+                    }
+                }
+            })
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use vedette_ingest::Ingest;
 use vedette_model::{Labels, Timestamp};
 use vedette_storage::{Storage, WriterStatus};
 use vedette_transport::Group;
+use vedette_wire::WriterKind;
 
 /// Looks the state up when it is asked for.
 pub(crate) struct Status {
@@ -22,7 +23,9 @@ impl Status {
     /// The agents, by name.
     pub(crate) fn agents(&self) -> Vec<AgentStatus> {
         let mut agents: BTreeMap<String, AgentStatus> = BTreeMap::new();
-        for writer in self.storage.writers() {
+        let is_agent =
+            |writer: &WriterStatus| writer.logs.iter().any(|log| log.log.kind() == WriterKind::Agent);
+        for writer in self.storage.writers().into_iter().filter(is_agent) {
             let agent =
                 agents.entry(writer.name.to_string()).or_insert_with(|| unknown(writer.name.as_str()));
             agent.complete_through = writer.complete_through;

@@ -7,5 +7,6 @@ mod identity;
 mod kills;
 mod peers;
 mod refusals;
+mod remote_write;
 mod replicas;
 mod service;

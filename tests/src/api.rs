@@ -67,6 +67,20 @@ impl Api {
         Ok(value["data"].take())
     }
 
+    /// Status and body of an endpoint, whatever it answers.
+    pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<(u16, Value)> {
+        let form = parameters.iter().copied();
+        let mut response = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .send_form(form)
+            .with_context(|| path.to_owned())?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+        let body = serde_json::from_str(&body).with_context(|| format!("{path}: {status}: {body}"))?;
+        Ok((status, body))
+    }
+
     /// An instant query at `at_ms`, or now.
     pub fn query(&self, expression: &str, at_ms: Option<i64>) -> Result<Vec<Answer>> {
         let time = at_ms.map(seconds);

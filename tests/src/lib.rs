@@ -3,12 +3,16 @@
 //! Nothing here knows the inside of agent or aggregator; it starts them as a user would, and reads what a user reads.
 
 mod api;
+pub mod compare;
 mod process;
 mod programs;
+mod prometheus;
+pub mod push;
 
 pub use api::{Answer, Api};
 pub use process::{Program, ProgramExit, free_port};
 pub use programs::{Agent, Aggregator, Mounted, Witness, enrolled_pair, mounted_tmpfs};
+pub use prometheus::Prometheus;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

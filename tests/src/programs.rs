@@ -66,6 +66,7 @@ pub struct Aggregator {
     storage: PathBuf,
     http_port: u16,
     quic_port: u16,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
     program: Slot,
 }
@@ -87,9 +88,16 @@ impl Aggregator {
             storage: storage.to_path_buf(),
             http_port,
             quic_port,
+            arguments: Vec::new(),
             environment: Vec::new(),
             program: Slot::default(),
         })
+    }
+
+    /// Gives it one more argument.
+    pub fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
     }
 
     /// Sets a variable of its environment.
@@ -110,6 +118,7 @@ impl Aggregator {
         command
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.http_port))
             .arg(format!("--quic.listen-address={}", self.quic_address()))
+            .args(&self.arguments)
             .envs(self.environment.iter().cloned());
         let api = self.api();
         self.program.start(&mut command, &self.dir.join("aggregator.log"), &api)

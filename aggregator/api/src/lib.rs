@@ -1,4 +1,4 @@
-//! The HTTP side of an aggregator: Prometheus' query API, health, own metrics, and a page at `/`.
+//! The HTTP side of an aggregator: Prometheus' query API, remote write, health, own metrics, and a page at `/`.
 //!
 //! Knows series only through [`SeriesSource`] and agents only as [`AgentStatus`]: who keeps them is the
 //! caller's business. It never names the storage.
@@ -20,6 +20,7 @@ mod json;
 mod metrics;
 mod page;
 mod params;
+mod push;
 mod query;
 mod reply;
 mod routes;
@@ -49,6 +50,7 @@ use vedette_model::{Labels, Matcher, SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
 pub use admin::Admin;
+pub use push::{PushAnswer, PushHandler, PushReceiver};
 pub use run::QueryLimits;
 pub use server::{BuildInfo, PROMETHEUS_VERSION, RuntimeFacts, ServerFacts};
 pub use status::AgentStatus;
@@ -88,6 +90,8 @@ pub struct ApiState {
     pub source: SourceProvider,
     /// Where the state of agents comes from.
     pub agents: AgentsProvider,
+    /// Takes what others push.
+    pub push: PushReceiver,
     /// Where the targets of agents come from.
     pub targets: TargetsProvider,
     /// Where the state of the process comes from.
@@ -154,6 +158,7 @@ fn routes() -> Routes<Arc<Server>> {
         .form("/api/v1/labels", catalog::label_names)
         .get("/api/v1/label/{name}/values", catalog::label_values)
         .get("/api/v1/metadata", catalog::metadata)
+        .post("/api/v1/write", push::write)
         .get("/api/v1/targets", targets::targets)
         .get("/api/v1/targets/metadata", targets::metadata)
         .get("/api/v1/scrape_pools", targets::scrape_pools)

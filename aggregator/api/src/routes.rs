@@ -53,6 +53,11 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.route(path, closed(methods, "OPTIONS, POST, PUT"))
     }
 
+    /// POST alone.
+    pub(crate) fn post<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.route(path, closed(MethodRouter::new().post(handler), "OPTIONS, POST"))
+    }
+
     /// One more method at a path that is there.
     pub(crate) fn also(mut self, path: &'static str, methods: MethodRouter<S>) -> Self {
         self.router = self.router.route(path, methods);

@@ -9,7 +9,9 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
-use vedette_api::{AgentStatus, ApiState, BuildInfo, QueryLimits, RuntimeFacts, ServerFacts};
+use vedette_api::{
+    AgentStatus, ApiState, BuildInfo, PushAnswer, PushReceiver, QueryLimits, RuntimeFacts, ServerFacts,
+};
 use vedette_model::{
     Exemplar, Labels, MatchOp, Matcher, Metadata, MetadataEntry, MetricKind, Samples, SelectError,
     SelectRequest, SeriesSource, SeriesStream, Timestamp,
@@ -140,6 +142,22 @@ fn app_with(memory: Memory, limits: QueryLimits) -> Router {
         targets: Arc::new(Vec::new),
         runtime: Arc::new(RuntimeFacts::default),
         admin: None,
+        push: PushReceiver {
+            body_bytes_max: 8,
+            write: Arc::new(|body| {
+                Box::pin(async move {
+                    match body.as_ref() {
+                        b"good" => PushAnswer::Written,
+                        b"bad" => PushAnswer::Rejected("not so".to_owned()),
+                        b"long" => PushAnswer::TooLong("too much".to_owned()),
+                        _ => PushAnswer::Overloaded {
+                            message: "busy".to_owned(),
+                            retry_after: Duration::from_secs(7),
+                        },
+                    }
+                })
+            }),
+        },
         clock: Arc::new(|| Timestamp::from_millis(1_000_000)),
         limits,
         ready: Arc::new(AtomicBool::new(true)),
@@ -522,4 +540,33 @@ async fn the_page_loads_nothing_from_elsewhere() {
             "{uri}"
         );
     }
+}
+
+#[tokio::test]
+async fn pushes_are_answered_as_they_went() {
+    let write = async |body: &'static str, kind: &str, encoding: &str| {
+        let request =
+            Request::post("/api/v1/write").header("Content-Type", kind).header("Content-Encoding", encoding);
+        let response = send(request.body(Body::from(body)).expect("a request")).await;
+        let retry =
+            response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("text").to_owned());
+        (response.status().as_u16(), retry, self::body(response).await)
+    };
+    let protobuf = "application/x-protobuf";
+    let of = |status, text: &str| (status, None, text.to_owned());
+    assert_eq!(write("good", protobuf, "snappy").await, of(204, ""));
+    assert_eq!(write("good", "application/x-protobuf;proto=prometheus.WriteRequest", "").await, of(204, ""));
+    assert_eq!(write("bad", protobuf, "snappy").await, of(400, "not so\n"));
+    assert_eq!(write("long", protobuf, "snappy").await, of(413, "too much\n"));
+    assert_eq!(write("busy", protobuf, "snappy").await, (503, Some("7".to_owned()), "busy\n".to_owned()));
+    let text = "a request has at most 8 bytes (limits.push_request_bytes_max)\n";
+    assert_eq!(write("too long.", protobuf, "snappy").await, of(413, text));
+    let text = "expected application/x-protobuf as the first (media) part, got text/plain content-type\n";
+    assert_eq!(write("good", "text/plain", "snappy").await, of(415, text));
+    let text =
+        "io.prometheus.write.v2.Request is not accepted by this server; send prometheus.WriteRequest\n";
+    let two = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    assert_eq!(write("good", two, "snappy").await, of(415, text));
+    let text = "gzip encoding (compression) is not accepted by this server; only snappy is acceptable\n";
+    assert_eq!(write("good", protobuf, "gzip").await, of(415, text));
 }

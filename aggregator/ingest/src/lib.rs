@@ -1,4 +1,4 @@
-//! Takes what agents send, and lets the replicas of the group help each other.
+//! Takes what agents send and others push, and lets the replicas of the group help each other.
 //!
 //! This crate is a driver: the rules of the conversation are `vedette_wire::session`'s, sockets and certificates
 //! `vedette_transport`'s, and what becomes of a batch is the storage's. It owns the tasks between them and the
@@ -8,6 +8,7 @@
 //! call ─ handshake ─┬─ data    ─ ReplicaSession ─ Storage::submit ─ (synced) ─ ack
 //!                   ├─ peer    ─ membership, batches that another replica misses
 //!                   └─ enrol   ─ Group signs
+//! push ─ remote write ─ PushLog      ─ Storage::submit ─ (synced) ─ 204
 //! ```
 //!
 //! Backpressure: a session that waits for storage does not take frames from its streams, the streams' tasks then
@@ -18,6 +19,7 @@
 mod accept;
 mod metrics;
 mod peers;
+mod push;
 mod refusals;
 mod session;
 mod sessions;
@@ -36,7 +38,10 @@ use vedette_transport::Group;
 use vedette_wire::session::Now;
 use vedette_wire::{AgentName, BatchSeq, LogId};
 
+pub use push::{PushAnswer, PushLimits, RemoteWrite};
+
 use metrics::IngestMetrics;
+use push::{PushMetrics, Pushes};
 use refusals::Refusals;
 use sessions::Sessions;
 
@@ -53,6 +58,8 @@ pub struct IngestLimits {
     pub unacknowledged_bytes_max: u32,
     /// How long a stream may stop in the middle of a frame.
     pub stall_timeout: Duration,
+    /// What pushes may take.
+    pub push: PushLimits,
 }
 
 impl Default for IngestLimits {
@@ -63,6 +70,7 @@ impl Default for IngestLimits {
             unacknowledged_frames_max: 1024,
             unacknowledged_bytes_max: 2 << 20,
             stall_timeout: Duration::from_secs(30),
+            push: PushLimits::default(),
         }
     }
 }
@@ -94,6 +102,7 @@ struct Shared {
     refusals: Mutex<Refusals>,
     /// Newcomers that may be served at once: they have shown no certificate.
     enrolments: Semaphore,
+    pushes: Pushes,
     clock: Clock,
 }
 
@@ -110,6 +119,7 @@ impl Ingest {
         registry: &prometheus::Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = IngestMetrics::register(registry)?;
+        let pushes = Pushes::new(group.replica(), limits.push.clone(), PushMetrics::register(registry)?);
         let shared = Shared {
             storage,
             group,
@@ -119,6 +129,7 @@ impl Ingest {
             sessions: Mutex::new(Sessions::default()),
             refusals: Mutex::new(Refusals::default()),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
+            pushes,
             clock: Clock::start(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -131,6 +142,11 @@ impl Ingest {
         if let Err(error) = peers.await {
             tracing::error!(%error, "the exchange with peers ended");
         }
+    }
+
+    /// Takes what others push.
+    pub fn remote_write(&self) -> RemoteWrite {
+        RemoteWrite::new(Arc::clone(&self.shared))
     }
 
     /// The live sessions, by agent.

@@ -168,6 +168,7 @@ impl Reader {
         self.storage(raw, &mut config)?;
         self.addresses(raw, &mut config)?;
         self.ingest_limits(raw, &mut config)?;
+        self.push_limits(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
         self.http_limits(raw, &mut config)?;
         self.file.read("enable_feature", &raw.enable_feature, |features| {
@@ -276,6 +277,19 @@ impl Reader {
             "limits.unacknowledged_bytes_max",
             &raw.unacknowledged_bytes_max,
             limits.unacknowledged_bytes_max,
+        )?;
+        Ok(())
+    }
+
+    fn push_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let (raw, limits) = (&raw.limits, &mut config.ingest.push);
+        limits.requests_max =
+            self.count("limits.push_requests_max", &raw.push_requests_max, limits.requests_max)?;
+        limits.bytes_max = self.count("limits.push_bytes_max", &raw.push_bytes_max, limits.bytes_max)?;
+        limits.request_bytes_max = self.count(
+            "limits.push_request_bytes_max",
+            &raw.push_request_bytes_max,
+            limits.request_bytes_max,
         )?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vedette_model::Timestamp;
-use vedette_wire::{AgentName, BatchSeq, LogId};
+use vedette_wire::{AgentName, BatchSeq, LogId, WriterKind};
 
 use crate::absence::joined;
 use crate::record::LogRecord;
@@ -100,7 +100,7 @@ impl Catalogue {
         let mut logs: Vec<LogStatus> = self.logs_of(name).map(|(log, info)| log_status(log, info)).collect();
         logs.sort_by_key(|status| status.log);
         let complete: Vec<TimeRange> =
-            joined(self.ranges_of(name)).into_iter().map(|(range, _)| range).collect();
+            joined(self.ranges_of(name, |_| true)).into_iter().map(|(range, _)| range).collect();
         let complete_through = complete.last().map(|range| range.through);
         WriterStatus { name: name.clone(), logs, complete, complete_through }
     }
@@ -119,10 +119,11 @@ impl Catalogue {
         let fresh: Vec<(AgentName, Option<WriterTimes>)> = changed
             .into_iter()
             .map(|name| {
-                let times = self
-                    .writers
-                    .get(&name)
-                    .map(|logs| WriterTimes { logs: logs.clone(), complete: joined(self.ranges_of(&name)) });
+                let times = self.writers.get(&name).map(|logs| WriterTimes {
+                    logs: logs.clone(),
+                    // Nobody knows when what is pushed is whole: its absence says nothing.
+                    complete: joined(self.ranges_of(&name, |log| log.kind() == WriterKind::Agent)),
+                });
                 (name, times)
             })
             .collect();
@@ -142,8 +143,9 @@ impl Catalogue {
         logs.filter_map(|log| Some((*log, self.logs.get(log)?)))
     }
 
-    fn ranges_of(&self, name: &AgentName) -> Vec<(TimeRange, u32)> {
+    fn ranges_of(&self, name: &AgentName, wanted: impl Fn(LogId) -> bool) -> Vec<(TimeRange, u32)> {
         self.logs_of(name)
+            .filter(|(log, _)| wanted(*log))
             .flat_map(|(_, info)| {
                 info.record.complete.as_slice().iter().map(|range| (*range, info.record.interval_ms))
             })

@@ -41,3 +41,24 @@ pub(crate) fn read_frames(
     }
     Ok(frames)
 }
+
+/// The first batch of a log that is in any generation; those after it are as well.
+pub(crate) fn first_frame(
+    db: &Db,
+    generations: &[u64],
+    log: LogId,
+) -> Result<Option<BatchSeq>, rocksdb::Error> {
+    let mut first: Option<u64> = None;
+    for generation in generations {
+        let Some(family) = db.cf_handle(&generation_name(*generation)) else { continue };
+        let from = keys::frame(log, 1);
+        if let Some(item) = db.iterator_cf(&family, IteratorMode::From(&from, Direction::Forward)).next()
+            && let Some((found, seq)) = keys::parse_frame(&item?.0)
+            && found == log
+        {
+            // A segment that was carried along stands in a later generation than what follows it.
+            first = Some(first.map_or(seq, |first| first.min(seq)));
+        }
+    }
+    Ok(first.map(BatchSeq))
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use vedette_model::{Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
-use vedette_wire::{Dictionary, LogId, RowValues};
+use vedette_wire::{Dictionary, DictionaryTarget, LogId, RowValues};
 
 /// Everything since the last freeze.
 #[derive(Default)]
@@ -122,7 +122,8 @@ impl FamilyList {
     pub(crate) fn of(dictionary: &Dictionary) -> Self {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         let mut families = Vec::with_capacity(dictionary.families.len());
-        for family in &dictionary.families {
+        // Without a name they say nothing: pushed series do not come with their families.
+        for family in dictionary.families.iter().filter(|family| !family.name.is_empty()) {
             let metadata = &family.metadata;
             for text in [&family.name, metadata.kind.as_str(), &metadata.unit, &metadata.help] {
                 hasher.update(&(text.len() as u64).to_le_bytes());
@@ -278,33 +279,59 @@ pub(crate) fn labels_of(series: &TargetSeries, index: usize) -> Option<&Labels> 
 pub(crate) struct LogDictionary {
     pub(crate) targets: Vec<TargetSeries>,
     pub(crate) families: Arc<FamilyList>,
+    families_len: usize,
 }
 
 /// So many groups of one target are put together again.
 const GROUPS_MAX: usize = 32;
 
 impl LogDictionary {
-    /// Takes over what has changed. What stays the same stays the same memory, so that blocks go on.
-    pub(crate) fn update(&mut self, dictionary: &Dictionary) {
-        self.targets.truncate(dictionary.targets.len());
-        self.targets.resize_with(dictionary.targets.len(), TargetSeries::default);
+    /// Takes over a dictionary that may differ in anything. What stays the same stays the same memory, so that blocks
+    /// go on.
+    pub(crate) fn replace(&mut self, dictionary: &Dictionary) {
+        self.resize(dictionary);
         for (old, new) in self.targets.iter_mut().zip(&dictionary.targets) {
-            let known = series_len(old).min(new.series.len());
-            let same = old
-                .iter()
-                .flat_map(|group| &group.series)
-                .zip(&new.series)
-                .all(|(old, new)| *old == new.labels);
-            let mut groups = if same && old.len() < GROUPS_MAX { old.to_vec() } else { Vec::new() };
-            let start = if groups.is_empty() { 0 } else { known };
-            if start < new.series.len() {
-                let added = new.series[start..].iter().map(|series| series.labels.clone()).collect();
-                groups.push(Arc::new(SeriesGroup::new(start, added)));
-            }
-            if groups.len() != old.len() || groups.is_empty() || !Arc::ptr_eq(&groups[0], &old[0]) {
-                *old = Arc::new(groups);
+            let labels = old.iter().flat_map(|group| &group.series);
+            let same = labels.zip(&new.series).all(|(old, new)| *old == new.labels);
+            add_series(old, new, same);
+        }
+        self.take_families(dictionary);
+    }
+
+    /// Takes over what a segment's dictionary has grown by: a look at each target, not at each series.
+    pub(crate) fn grow(&mut self, dictionary: &Dictionary) {
+        self.resize(dictionary);
+        for (old, new) in self.targets.iter_mut().zip(&dictionary.targets) {
+            if series_len(old) < new.series.len() {
+                add_series(old, new, true);
             }
         }
+        if self.families_len != dictionary.families.len() {
+            self.take_families(dictionary);
+        }
+    }
+
+    fn resize(&mut self, dictionary: &Dictionary) {
+        self.targets.truncate(dictionary.targets.len());
+        self.targets.resize_with(dictionary.targets.len(), TargetSeries::default);
+    }
+
+    fn take_families(&mut self, dictionary: &Dictionary) {
         self.families = Arc::new(FamilyList::of(dictionary));
+        self.families_len = dictionary.families.len();
+    }
+}
+
+/// Makes `old` what `new` says; `same`: what `old` has is right as far as it goes.
+fn add_series(old: &mut TargetSeries, new: &DictionaryTarget, same: bool) {
+    let known = series_len(old).min(new.series.len());
+    let mut groups = if same && old.len() < GROUPS_MAX { old.to_vec() } else { Vec::new() };
+    let start = if groups.is_empty() { 0 } else { known };
+    if start < new.series.len() {
+        let added = new.series[start..].iter().map(|series| series.labels.clone()).collect();
+        groups.push(Arc::new(SeriesGroup::new(start, added)));
+    }
+    if groups.len() != old.len() || groups.is_empty() || !Arc::ptr_eq(&groups[0], &old[0]) {
+        *old = Arc::new(groups);
     }
 }

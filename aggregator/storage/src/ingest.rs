@@ -506,8 +506,10 @@ impl LogWork {
             self.forget_segment();
             return false;
         };
-        if batch.dictionary_changed {
-            self.dictionary.update(batch.dictionary);
+        match batch.kind {
+            _ if !batch.dictionary_changed => {}
+            FrameKind::Delta => self.dictionary.grow(batch.dictionary),
+            FrameKind::Key | FrameKind::Gap => self.dictionary.replace(batch.dictionary),
         }
         if place.header.kind == FrameKind::Key {
             self.segment = Some(OpenSegment { key_seq: place.header.seq.0, generation });
@@ -525,8 +527,10 @@ impl LogWork {
         if let Some(row) = batch.rows.iter().find(|row| !storable.contains(&row.at.as_millis())) {
             return Err(AppendRefusal::TimeOutOfRange { log, at_ms: row.at.as_millis() });
         }
-        if batch.dictionary_changed {
-            self.dictionary.update(batch.dictionary);
+        match batch.kind {
+            _ if !batch.dictionary_changed => {}
+            FrameKind::Delta => self.dictionary.grow(batch.dictionary),
+            FrameKind::Key | FrameKind::Gap => self.dictionary.replace(batch.dictionary),
         }
         let rows = batch.rows.iter().filter_map(|row| {
             let target = row.target as usize;

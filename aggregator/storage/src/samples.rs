@@ -2,8 +2,8 @@
 //!
 //! Two different values for one series and time are a conflict. Which one wins must not depend on what a replica
 //! has frozen, merged or read first, so it depends on the samples alone: the greater log id, then a histogram before a
-//! float, then the greater bits (of histograms: the later in a fixed order), then the later start. (Pushes, when they
-//! come, yield to agents before that.)
+//! float, then the greater bits (of histograms: the later in a fixed order), then the later start. A push
+//! log's id is less than an agent's, so that pushes yield to agents.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

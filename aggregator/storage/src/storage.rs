@@ -6,7 +6,7 @@ use vedette_model::Timestamp;
 use vedette_wire::{BatchSeq, LogId};
 
 use crate::db::Db;
-use crate::frames::read_frames;
+use crate::frames::{first_frame, read_frames};
 use crate::maintain::Maintenance;
 use crate::open::{Opened, open};
 use crate::queue::Queue;
@@ -70,6 +70,11 @@ impl Storage {
         }
     }
 
+    /// How long samples are kept.
+    pub fn retention_ms(&self) -> i64 {
+        self.inner.core.config.retention_ms
+    }
+
     /// Where a log goes on.
     pub fn resume(&self, log: LogId) -> Resume {
         self.inner.core.lock().catalogue.resume(log)
@@ -91,6 +96,15 @@ impl Storage {
         };
         read_frames(&db, &generations, log, (from, to), bytes_max)
             .map_err(|error| StorageFault::Disk(error.to_string()))
+    }
+
+    /// The first batch of a log that [`Storage::frames`] has. Reads the disk.
+    pub fn first_frame(&self, log: LogId) -> Result<Option<BatchSeq>, StorageFault> {
+        let (db, generations) = {
+            let state = self.inner.core.lock();
+            (state.db.clone().ok_or(StorageFault::Closed)?, Arc::clone(&state.generations))
+        };
+        first_frame(&db, &generations, log).map_err(|error| StorageFault::Disk(error.to_string()))
     }
 
     /// What is there now, unchanged as long as the view lives. Take one per query.

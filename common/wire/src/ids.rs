@@ -6,9 +6,34 @@ use uuid::Uuid;
 /// Longest [`AgentName`], the longest DNS name.
 pub const AGENT_NAME_BYTES_MAX: usize = 253;
 
-/// Identity of a log: 128 bits drawn at random when a writer starts one. Displays as 32 hex digits.
+/// Identity of a log: 128 bits drawn at random when a writer starts one, 80 of a push log. Displays as 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u128);
+
+/// What kind of writer a log is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriterKind {
+    /// An agent: its logs say when they are whole, and its absence shows.
+    Agent,
+    /// A replica, for what others push to it: nobody knows when that is whole.
+    Push,
+}
+
+/// How the identities of push logs begin: 32 zero bits, so that they yield to all others, then "pu".
+const PUSH_PREFIX: u128 = 0x0000_0000_7075;
+const PREFIX_BITS: u32 = 48;
+
+impl LogId {
+    /// The identity of a push log: the last 80 bits of `random`, behind the mark of such logs.
+    pub const fn of_push(random: u128) -> Self {
+        Self(random << PREFIX_BITS >> PREFIX_BITS | PUSH_PREFIX << (u128::BITS - PREFIX_BITS))
+    }
+
+    /// What kind of writer the log is of.
+    pub const fn kind(self) -> WriterKind {
+        if self.0 >> (u128::BITS - PREFIX_BITS) == PUSH_PREFIX { WriterKind::Push } else { WriterKind::Agent }
+    }
+}
 
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +78,9 @@ impl fmt::Display for BatchSeq {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentName(String);
 
+/// No host has a name with a blank.
+const REPLICA_PREFIX: &str = "replica ";
+
 impl AgentName {
     /// Checks `name`.
     pub fn new(name: &str) -> Result<Self, IdError> {
@@ -63,6 +91,16 @@ impl AgentName {
             return Err(IdError::NameCharacter);
         }
         Ok(Self(name.to_owned()))
+    }
+
+    /// As whom a replica writes what is pushed to it.
+    pub fn of_replica(replica: ReplicaId) -> Self {
+        Self(format!("{REPLICA_PREFIX}{replica}"))
+    }
+
+    /// Whether a replica writes under it.
+    pub fn is_replica(&self) -> bool {
+        self.0.strip_prefix(REPLICA_PREFIX).is_some_and(|id| id.parse::<ReplicaId>().is_ok())
     }
 
     /// The name as text.
@@ -184,6 +222,19 @@ mod tests {
         for bad in ["", "123", "+0000000000000000123456789abcdef", "0x000000000000000123456789abcdef"] {
             assert_eq!(bad.parse::<LogId>(), Err(IdError::Log), "{bad}");
         }
+    }
+
+    #[test]
+    fn push_logs_are_known_and_yield_to_agents() {
+        let push = LogId::of_push(u128::MAX);
+        assert_eq!(
+            (push.kind(), push.to_string().as_str()),
+            (WriterKind::Push, "000000007075ffffffffffffffffffff")
+        );
+        assert_eq!(LogId::of_push(0).kind(), WriterKind::Push);
+        let agent = LogId(1 << 96);
+        assert_eq!((agent.kind(), LogId(7).kind()), (WriterKind::Agent, WriterKind::Agent));
+        assert!(push < agent);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod varint;
 pub use frame::{
     FRAME_BYTES_MAX, FRAME_VERSION, FrameError, FrameHeader, FrameKind, check_frame, encode_gap, seal_frame,
 };
-pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, LogId, ReplicaId};
+pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, LogId, ReplicaId, WriterKind};
 pub use row::RowValues;
 pub use segment::{
     Batch, BatchInput, DecodeError, DecodeLimits, DecodedRow, Dictionary, DictionarySeries, DictionaryTarget,

@@ -1,0 +1,70 @@
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::log::{Appended, Rejection};
+
+/// What the side of pushes tells of itself.
+pub(crate) struct PushMetrics {
+    pub(super) requests: IntCounterVec,
+    samples: IntCounter,
+    rejected: IntCounterVec,
+    series: IntGauge,
+    pub(super) logs: IntCounter,
+    pub(super) logs_given_up: IntCounter,
+}
+
+impl PushMetrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "vedette_aggregator_push_requests_total",
+                    "Requests of remote write that were answered.",
+                ),
+                &["outcome"],
+            )?,
+            samples: IntCounter::new(
+                "vedette_aggregator_push_samples_total",
+                "Samples taken from requests of remote write.",
+            )?,
+            rejected: IntCounterVec::new(
+                Opts::new(
+                    "vedette_aggregator_push_samples_rejected_total",
+                    "Samples of requests of remote write that were not taken.",
+                ),
+                &["reason"],
+            )?,
+            series: IntGauge::new(
+                "vedette_aggregator_push_series",
+                "Series in the log that pushes are written to.",
+            )?,
+            logs: IntCounter::new(
+                "vedette_aggregator_push_logs_total",
+                "Logs begun for pushes: at the start, when one is full, and after one was given up.",
+            )?,
+            logs_given_up: IntCounter::new(
+                "vedette_aggregator_push_logs_given_up_total",
+                "Logs of pushes that ended because storage could not take a batch.",
+            )?,
+        };
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.samples.clone()))?;
+        registry.register(Box::new(metrics.rejected.clone()))?;
+        registry.register(Box::new(metrics.series.clone()))?;
+        registry.register(Box::new(metrics.logs.clone()))?;
+        registry.register(Box::new(metrics.logs_given_up.clone()))?;
+        for reason in Rejection::REASONS {
+            metrics.rejected.with_label_values(&[reason]).inc_by(0);
+        }
+        Ok(metrics)
+    }
+
+    pub(super) fn count(&self, appended: &Appended, series: usize) {
+        self.samples.inc_by(appended.samples);
+        self.series.set(series as i64);
+        let unsaid = [("invalid_labels", appended.invalid_labels), ("same_request", appended.same_request)];
+        let said = appended.rejected.iter().map(|(rejection, count)| (rejection.reason(), *count));
+        for (reason, count) in said.chain(unsaid) {
+            self.rejected.with_label_values(&[reason]).inc_by(count);
+        }
+    }
+}

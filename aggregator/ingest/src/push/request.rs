@@ -1,0 +1,295 @@
+//! A request of remote write 1.0: snappy, protobuf, and no more of it read than is needed.
+//!
+//! A series that is known is found by a hash of the bytes of its labels, so that its labels are not read again; they
+//! stay undecoded here.
+
+use std::ops::Range;
+
+use prost::encoding::{WireType, encode_key, encode_varint};
+use vedette_model::{Labels, MetricKind};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::fields::{Fields, FieldsError, Value};
+
+/// What was pushed: `prometheus.WriteRequest`.
+#[derive(Default)]
+pub(super) struct Request {
+    pub(super) series: Vec<PushedSeries>,
+    pub(super) metadata: Vec<MetricMetadata>,
+    samples: Vec<PushedSample>,
+    /// The labels of all series, each `prometheus.Label` with its length in front.
+    labels: Vec<u8>,
+}
+
+/// `prometheus.TimeSeries`.
+pub(super) struct PushedSeries {
+    /// Hash of its labels as they came.
+    pub(super) key: u128,
+    labels: Range<usize>,
+    samples: Range<usize>,
+    /// Native histograms that came with it.
+    pub(super) histograms: usize,
+}
+
+/// `prometheus.Sample`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct PushedSample {
+    pub(super) value: f64,
+    /// Milliseconds since the Unix epoch.
+    pub(super) at_ms: i64,
+}
+
+/// `prometheus.MetricMetadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MetricMetadata {
+    pub(super) kind: MetricKind,
+    pub(super) family: String,
+    pub(super) help: String,
+    pub(super) unit: String,
+}
+
+/// Why a body is no request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error(transparent)]
+    Snappy(#[from] snap::Error),
+    #[error(
+        "the request takes {bytes} bytes uncompressed, at most {bytes_max} are allowed (limits.push_request_bytes_max)"
+    )]
+    TooLong { bytes: usize, bytes_max: usize },
+    #[error("not a prometheus.WriteRequest: {0}")]
+    Protobuf(#[from] FieldsError),
+}
+
+/// How long a body is once it is uncompressed, as it says itself.
+pub(super) fn decompressed_len(body: &[u8], bytes_max: usize) -> Result<usize, RequestError> {
+    let bytes = snap::raw::decompress_len(body)?;
+    if bytes > bytes_max { Err(RequestError::TooLong { bytes, bytes_max }) } else { Ok(bytes) }
+}
+
+impl Request {
+    /// Reads a body whose length was checked by [`decompressed_len`].
+    pub(super) fn decode(body: &[u8]) -> Result<Self, RequestError> {
+        let plain = snap::raw::Decoder::new().decompress_vec(body)?;
+        let mut request = Self::default();
+        request.labels.reserve(plain.len());
+        for field in Fields::of(&plain) {
+            match field? {
+                (1, Value::Bytes(series)) => request.read_series(series)?,
+                (3, Value::Bytes(metadata)) => request.metadata.push(MetricMetadata::read(metadata)?),
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+
+    fn read_series(&mut self, series: &[u8]) -> Result<(), FieldsError> {
+        let (labels, samples) = (self.labels.len(), self.samples.len());
+        let mut histograms = 0;
+        for field in Fields::of(series) {
+            match field? {
+                (1, Value::Bytes(label)) => push_label(&mut self.labels, label),
+                (2, Value::Bytes(sample)) => self.samples.push(PushedSample::read(sample)?),
+                (4, Value::Bytes(_)) => histograms += 1,
+                _ => {}
+            }
+        }
+        self.series.push(PushedSeries {
+            key: xxh3_128(&self.labels[labels..]),
+            labels: labels..self.labels.len(),
+            samples: samples..self.samples.len(),
+            histograms,
+        });
+        Ok(())
+    }
+
+    pub(super) fn samples(&self, series: &PushedSeries) -> &[PushedSample] {
+        &self.samples[series.samples.clone()]
+    }
+
+    /// The labels of a series; `None` when Prometheus would not take them: without a metric's name, with a name twice or
+    /// empty, not in UTF-8.
+    pub(super) fn labels(&self, series: &PushedSeries) -> Option<Labels> {
+        let mut rest = &self.labels[series.labels.clone()];
+        let mut pairs = Vec::new();
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let (label, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = behind;
+            let (name, value) = read_label(label).ok()?;
+            let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+            pairs.push((name, std::str::from_utf8(value).ok()?));
+        }
+        pairs.sort_unstable();
+        if pairs.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return None;
+        }
+        pairs.retain(|(_, value)| !value.is_empty());
+        let labels = Labels::from_sorted(&pairs)?;
+        labels.metric_name().is_some().then_some(labels)
+    }
+}
+
+impl PushedSample {
+    fn read(message: &[u8]) -> Result<Self, FieldsError> {
+        let mut sample = Self::default();
+        for field in Fields::of(message) {
+            match field? {
+                (1, Value::Fixed64(bits)) => sample.value = f64::from_bits(bits),
+                (2, Value::Varint(at)) => sample.at_ms = at.cast_signed(),
+                _ => {}
+            }
+        }
+        Ok(sample)
+    }
+}
+
+impl MetricMetadata {
+    fn read(message: &[u8]) -> Result<Self, FieldsError> {
+        let mut metadata = Self::default();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for field in Fields::of(message) {
+            match field? {
+                (1, Value::Varint(number)) => metadata.kind = kind_of(number),
+                (2, Value::Bytes(family)) => metadata.family = text(family),
+                (4, Value::Bytes(help)) => metadata.help = text(help),
+                (5, Value::Bytes(unit)) => metadata.unit = text(unit),
+                _ => {}
+            }
+        }
+        Ok(metadata)
+    }
+}
+
+/// `prometheus.MetricMetadata.MetricType`; a number of a later release says nothing.
+fn kind_of(number: u64) -> MetricKind {
+    match number {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
+        5 => MetricKind::Summary,
+        6 => MetricKind::Info,
+        7 => MetricKind::StateSet,
+        _ => MetricKind::Unknown,
+    }
+}
+
+/// Name and value of a `prometheus.Label`; nothing says that they are UTF-8.
+fn read_label(message: &[u8]) -> Result<(&[u8], &[u8]), FieldsError> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    for field in Fields::of(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => name = bytes,
+            (2, Value::Bytes(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+/// The key of a label set as it is written by a client that sorts, which most do.
+pub(super) fn canonical_key(labels: &Labels) -> u128 {
+    let (mut key, mut label) = (Vec::new(), Vec::new());
+    for (name, value) in labels {
+        label.clear();
+        for (number, text) in [(1, name), (2, value)] {
+            encode_key(number, WireType::LengthDelimited, &mut label);
+            encode_varint(text.len() as u64, &mut label);
+            label.extend_from_slice(text.as_bytes());
+        }
+        push_label(&mut key, &label);
+    }
+    xxh3_128(&key)
+}
+
+/// With its length in front, so that no two lists of labels read the same.
+fn push_label(labels: &mut Vec<u8>, label: &[u8]) {
+    labels.extend_from_slice(&(label.len() as u32).to_le_bytes());
+    labels.extend_from_slice(label);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn push_field(message: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+        encode_key(number, WireType::LengthDelimited, message);
+        encode_varint(bytes.len() as u64, message);
+        message.extend_from_slice(bytes);
+    }
+
+    /// A `prometheus.TimeSeries`.
+    pub(in super::super) fn series(labels: &[(&str, &str)], samples: &[(f64, i64)]) -> Vec<u8> {
+        let mut message = Vec::new();
+        for (name, value) in labels {
+            let mut label = Vec::new();
+            push_field(&mut label, 1, name.as_bytes());
+            push_field(&mut label, 2, value.as_bytes());
+            push_field(&mut message, 1, &label);
+        }
+        for (value, at_ms) in samples {
+            let mut sample = Vec::new();
+            encode_key(1, WireType::SixtyFourBit, &mut sample);
+            sample.extend(value.to_bits().to_le_bytes());
+            encode_key(2, WireType::Varint, &mut sample);
+            encode_varint(at_ms.cast_unsigned(), &mut sample);
+            push_field(&mut message, 2, &sample);
+        }
+        message
+    }
+
+    /// A body of these series, and of families with their help.
+    pub(in super::super) fn body(series: &[Vec<u8>], families: &[(&str, &str)]) -> Vec<u8> {
+        let mut request = Vec::new();
+        series.iter().for_each(|series| push_field(&mut request, 1, series));
+        for (family, help) in families {
+            let mut metadata = Vec::new();
+            encode_key(1, WireType::Varint, &mut metadata);
+            encode_varint(1, &mut metadata);
+            push_field(&mut metadata, 2, family.as_bytes());
+            push_field(&mut metadata, 4, help.as_bytes());
+            push_field(&mut request, 3, &metadata);
+        }
+        snap::raw::Encoder::new().compress_vec(&request).expect("compresses")
+    }
+
+    fn labels_of(labels: &[(&str, &str)]) -> Option<Labels> {
+        let request = Request::decode(&body(&[series(labels, &[])], &[])).expect("a request");
+        request.labels(&request.series[0])
+    }
+
+    #[test]
+    fn labels_are_those_that_prometheus_takes() {
+        assert!(labels_of(&[("__name__", "a"), ("b", "")]).is_some_and(|labels| labels.len() == 1));
+        assert!(labels_of(&[("b c", "1"), ("__name__", "ä.b")]).is_some());
+        for invalid in [
+            &[("a", "b")][..],
+            &[("__name__", "")],
+            &[("__name__", "a"), ("", "b")],
+            &[("__name__", "a"), ("b", "1"), ("b", "2")],
+            &[("__name__", "a"), ("b", "1"), ("b", "1")],
+            &[],
+        ] {
+            assert_eq!(labels_of(invalid), None, "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn a_sorting_clients_key_is_the_canonical_one() {
+        let pairs = [("__name__", "a"), ("b", "1")];
+        let request = Request::decode(&body(&[series(&pairs, &[(1.0, 2)])], &[])).expect("a request");
+        assert_eq!(request.series[0].key, canonical_key(&Labels::from_pairs(pairs)));
+        assert_eq!(request.samples(&request.series[0]), [PushedSample { value: 1.0, at_ms: 2 }]);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert!(matches!(decompressed_len(&[0xff; 3], 10), Err(RequestError::Snappy(_))));
+        assert!(matches!(
+            decompressed_len(&body(&[vec![0; 20]], &[]), 10),
+            Err(RequestError::TooLong { .. })
+        ));
+        let truncated = snap::raw::Encoder::new().compress_vec(&[0x0a, 0x05, 0x00]).expect("compresses");
+        assert_eq!(Request::decode(&truncated).err(), Some(RequestError::Protobuf(FieldsError::End)));
+    }
+}
