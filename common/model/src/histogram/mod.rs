@@ -12,6 +12,7 @@ mod side;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod validate;
 
 use std::sync::Arc;
