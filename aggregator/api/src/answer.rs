@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use vedette_model::{Exemplar, Labels, MetadataEntry, number};
-use vedette_promql::{QueryStatistics, Series, Value, VectorSample};
+use vedette_promql::{QueryStatistics, SampleValue, Series, Value, VectorSample};
 
 use crate::federate::Federation;
+use crate::json::JsonWriter;
 use crate::reply::{Gone, ReplyWriter};
 use crate::server::Cardinality;
 use crate::targets::{Discovery, TargetMetadata};
@@ -157,8 +158,17 @@ fn write_query(reply: &mut ReplyWriter, value: &Value, cost: Option<&Cost>) -> R
 fn write_sample(reply: &mut ReplyWriter, sample: &VectorSample) -> Result<(), Gone> {
     reply.json.raw(r#"{"metric":"#);
     reply.json.labels(&sample.labels);
-    reply.json.raw(r#","value":"#);
-    reply.json.point(sample.at.as_millis(), sample.value);
+    let at_ms = sample.at.as_millis();
+    match &sample.value {
+        SampleValue::Float(value) => {
+            reply.json.raw(r#","value":"#);
+            reply.json.point(at_ms, *value);
+        }
+        SampleValue::Histogram(histogram) => {
+            reply.json.raw(r#","histogram":"#);
+            reply.json.histogram_point(at_ms, histogram);
+        }
+    }
     reply.json.raw("}");
     Ok(())
 }
@@ -166,17 +176,39 @@ fn write_sample(reply: &mut ReplyWriter, sample: &VectorSample) -> Result<(), Go
 fn write_series(reply: &mut ReplyWriter, series: &Series) -> Result<(), Gone> {
     reply.json.raw(r#"{"metric":"#);
     reply.json.labels(&series.labels);
-    reply.json.raw(r#","values":["#);
-    for (index, (at_ms, value)) in series.samples.at_ms.iter().zip(&series.samples.values).enumerate() {
+    let samples = &series.samples;
+    if !samples.at_ms.is_empty() {
+        let floats = samples.at_ms.iter().zip(&samples.values);
+        write_points(reply, "values", floats, |json, (at_ms, value)| json.point(*at_ms, *value))?;
+    }
+    if !samples.histograms.is_empty() {
+        write_points(reply, "histograms", samples.histograms.iter(), |json, sample| {
+            json.histogram_point(sample.at_ms, &sample.histogram);
+        })?;
+    }
+    reply.json.raw("}");
+    Ok(())
+}
+
+fn write_points<T>(
+    reply: &mut ReplyWriter,
+    key: &str,
+    points: impl Iterator<Item = T>,
+    write: impl Fn(&mut JsonWriter, T),
+) -> Result<(), Gone> {
+    reply.json.raw(",\"");
+    reply.json.raw(key);
+    reply.json.raw("\":[");
+    for (index, point) in points.enumerate() {
         if index > 0 {
             reply.json.raw(",");
         }
-        reply.json.point(*at_ms, *value);
+        write(&mut reply.json, point);
         if index % CHECKPOINT_POINTS == 0 {
             reply.checkpoint()?;
         }
     }
-    reply.json.raw("]}");
+    reply.json.raw("]");
     Ok(())
 }
 

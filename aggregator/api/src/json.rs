@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use vedette_model::{Labels, Timestamp, number};
+use vedette_model::{Histogram, Labels, Timestamp, number};
 
 /// Appends JSON to a buffer. The caller writes brackets, commas and keys; this escapes strings and prints numbers.
 #[derive(Default)]
@@ -72,6 +72,35 @@ impl JsonWriter {
         self.raw(",\"");
         self.value(value);
         self.raw("\"]");
+    }
+
+    /// `[time,{"count":"3","sum":"4.5","buckets":[[0,"1","2","3"]]}]` within a vector or a matrix. Each bucket begins
+    /// with which of its bounds belong to it: 0 the upper, 1 the lower, 2 none, 3 both. Empty ones are left out.
+    pub(crate) fn histogram_point(&mut self, at_ms: i64, histogram: &Histogram) {
+        self.raw("[");
+        self.timestamp(at_ms);
+        self.raw(",{\"count\":\"");
+        self.value(histogram.count);
+        self.raw("\",\"sum\":\"");
+        self.value(histogram.sum);
+        self.raw("\"");
+        let filled = histogram.all_buckets().filter(|bucket| bucket.count != 0.0);
+        for (index, bucket) in filled.enumerate() {
+            self.raw(if index == 0 { ",\"buckets\":[[" } else { "],[" });
+            self.raw(match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => "0",
+                (true, false) => "1",
+                (false, false) => "2",
+                (true, true) => "3",
+            });
+            for value in [bucket.lower, bucket.upper, bucket.count] {
+                self.raw(",\"");
+                self.value(value);
+                self.raw("\"");
+            }
+        }
+        let any = histogram.all_buckets().any(|bucket| bucket.count != 0.0);
+        self.raw(if any { "]]}]" } else { "}]" });
     }
 
     /// Seconds; the milliseconds with all three digits, or none at all.
@@ -192,6 +221,8 @@ fn escape_of(character: char, html_safe: bool) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use vedette_model::Span;
+
     use super::*;
 
     fn check(write: impl FnOnce(&mut JsonWriter), expected: &str) {
@@ -226,6 +257,27 @@ mod tests {
         check(|json| json.rfc3339(Timestamp::from_millis(1_795_345_390_121)), "\"2026-11-22T11:03:10.121Z\"");
         check(|json| json.rfc3339(Timestamp::MIN), "\"0001-01-01T00:00:00Z\"");
         check(|json| json.lone_point(-6795364579679, "1"), "[-6795364579.679,\"1\"]");
+    }
+
+    #[test]
+    fn histograms_show_their_filled_buckets() {
+        let histogram = Histogram {
+            count: 6.0,
+            sum: -0.5,
+            zero_count: 1.0,
+            zero_threshold: 0.25,
+            positive_spans: vec![Span { offset: 0, length: 3 }],
+            positive_buckets: vec![1.0, 0.0, 2.0],
+            negative_spans: vec![Span { offset: 1, length: 1 }],
+            negative_buckets: vec![2.0],
+            ..Histogram::default()
+        };
+        check(
+            |json| json.histogram_point(1_500, &histogram),
+            r#"[1.500,{"count":"6","sum":"-0.5","buckets":[[1,"-2","-1","2"],[3,"-0.25","0.25","1"],[0,"0.5","1","1"],[0,"2","4","2"]]}]"#,
+        );
+        let empty = r#"[1,{"count":"0","sum":"0"}]"#;
+        check(|json| json.histogram_point(1_000, &Histogram::default()), empty);
     }
 
     #[test]

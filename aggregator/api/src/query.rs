@@ -140,7 +140,7 @@ impl From<QueryError> for ApiError {
         let message = error.to_string();
         match error {
             QueryError::Invalid(_) => Self::parameter("query", message),
-            QueryError::Execution(_) | QueryError::Unsupported(_) => Self::Execution(message),
+            QueryError::Execution(_) => Self::Execution(message),
             QueryError::TooManySamples => Self::Execution(message + SAMPLES_HINT),
             QueryError::NoBudget => Self::Unavailable(message + MEMORY_HINT),
             QueryError::Timeout => Self::Timeout(message + TIMEOUT_HINT),

@@ -39,7 +39,7 @@ fn write_expr(json: &mut JsonWriter, expr: &Expr) {
         }
         ExprKind::String(text) => {
             json.raw(r#"{"type":"stringLiteral","val":"#);
-            json.escaped_string(text);
+            json.escaped_string(text.as_str());
             json.raw("}");
         }
         ExprKind::Vector(selector) => {

@@ -98,7 +98,7 @@ pub enum ExprKind {
         duration: bool,
     },
     /// `"text"`
-    String(String),
+    String(StringValue),
     /// `up{job="node"}`
     Vector(VectorSelector),
     /// `up[5m]`
@@ -129,6 +129,42 @@ pub struct NumberValue(pub f64);
 impl PartialEq for NumberValue {
     fn eq(&self, other: &Self) -> bool {
         self.0.to_bits() == other.0.to_bits() || (self.0.is_nan() && other.0.is_nan())
+    }
+}
+
+/// A string literal's value: bytes that are UTF-8, but need not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StringValue {
+    /// With U+FFFD for what is not UTF-8.
+    text: String,
+    /// Where that differs from the text.
+    bytes: Option<Vec<u8>>,
+}
+
+impl StringValue {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self { text, bytes: None },
+            Err(error) => {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                Self { text, bytes: Some(error.into_bytes()) }
+            }
+        }
+    }
+
+    /// Its text, with U+FFFD for what is not UTF-8.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is UTF-8.
+    pub const fn is_utf8(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.text.as_bytes())
     }
 }
 

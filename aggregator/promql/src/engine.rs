@@ -10,8 +10,6 @@ use crate::value::QueryResult;
 pub struct ParseOptions {
     /// `promql-experimental-functions`: functions and aggregations marked so.
     pub experimental_functions: bool,
-    /// `promql-duration-expr`: arithmetic in ranges, steps and offsets.
-    pub duration_expressions: bool,
     /// `promql-extended-range-selectors`: `anchored` and `smoothed`.
     pub extended_range_selectors: bool,
     /// `promql-binop-fill-modifiers`: `fill`, `fill_left`, `fill_right`.
@@ -20,12 +18,8 @@ pub struct ParseOptions {
 
 impl ParseOptions {
     /// Everything that the parser knows.
-    pub const ALL: Self = Self {
-        experimental_functions: true,
-        duration_expressions: true,
-        extended_range_selectors: true,
-        fill_modifiers: true,
-    };
+    pub const ALL: Self =
+        Self { experimental_functions: true, extended_range_selectors: true, fill_modifiers: true };
 }
 
 /// How all queries of an engine are evaluated.
@@ -41,6 +35,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// `type-and-unit-labels`: whether a metric counts is read from its label `__type__`, not from its name.
     pub type_and_unit_labels: bool,
+    /// `use-start-timestamps`: a counter that was started anew was reset, and was zero when it was started.
+    pub use_start_timestamps: bool,
 }
 
 /// Prometheus' defaults.
@@ -52,6 +48,7 @@ impl Default for EngineOptions {
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
             type_and_unit_labels: false,
+            use_start_timestamps: false,
         }
     }
 }

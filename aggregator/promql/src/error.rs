@@ -19,9 +19,6 @@ pub enum QueryError {
     /// The expression can not be evaluated at all, whatever the data: `bad_data`.
     #[error("{0}")]
     Invalid(String),
-    /// A part of the language that is not built yet: `execution`.
-    #[error("{0} is not supported")]
-    Unsupported(String),
     /// The query holds more samples at once than it may: also `execution`.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,

@@ -21,12 +21,12 @@ mod value;
 pub use ast::{
     Aggregate, Aggregation, AtModifier, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp,
     DurationValue, Expr, ExprKind, FillValues, Grouping, Matchers, MatrixSelector, Modifiers, NumberValue,
-    RangeMode, Sign, Span, Subquery, ValueType, VectorMatching, VectorSelector,
+    RangeMode, Sign, Span, StringValue, Subquery, ValueType, VectorMatching, VectorSelector,
 };
 pub use engine::{Engine, EngineOptions, Interrupt, ParseOptions, QueryOptions};
 pub use error::{ParseError, QueryError};
 pub use syntax::function::{Arity, Function};
-pub use value::{QueryResult, QueryStatistics, Series, Value, VectorSample};
+pub use value::{QueryResult, QueryStatistics, SampleValue, Series, Value, VectorSample};
 
 use vedette_model::{Labels, Matcher};
 

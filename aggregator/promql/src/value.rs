@@ -1,4 +1,6 @@
-use vedette_model::{Labels, Samples, Timestamp};
+use std::sync::Arc;
+
+use vedette_model::{Histogram, Labels, Samples, Timestamp};
 
 /// What a query gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +46,16 @@ pub struct VectorSample {
     /// When: the query's time.
     pub at: Timestamp,
     /// What.
-    pub value: f64,
+    pub value: SampleValue,
+}
+
+/// What a series has at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SampleValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
 }
 
 /// One series of a matrix.

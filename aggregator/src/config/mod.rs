@@ -122,10 +122,13 @@ impl Config {
     fn enable(&mut self, feature: &str) -> Result<(), String> {
         match feature {
             "promql-experimental-functions" => self.parse.experimental_functions = true,
-            "promql-duration-expr" => self.parse.duration_expressions = true,
+            // Always on, as in Prometheus 3.14, which still takes the name.
+            "promql-duration-expr" => {}
             "promql-extended-range-selectors" => self.parse.extended_range_selectors = true,
             "promql-binop-fill-modifiers" => self.parse.fill_modifiers = true,
             "promql-delayed-name-removal" => self.engine.delayed_name_removal = true,
+            "type-and-unit-labels" => self.engine.type_and_unit_labels = true,
+            "use-start-timestamps" => self.engine.use_start_timestamps = true,
             other => return Err(format!("unknown feature {other:?}")),
         }
         Ok(())

@@ -8,25 +8,16 @@ pub fn format_plain(value: f64) -> String {
     }
 }
 
-/// With an exponent where it is below -4 or above 5: Go's `strconv.FormatFloat(value, 'g', -1, 64)`, as in the
-/// text exposition format.
+/// With an exponent where it is below -4 or above 5: Go's format `g`, as in the text exposition format and in
+/// PromQL's messages.
 pub fn format_exposition(value: f64) -> String {
-    format_general(value, 6)
-}
-
-/// With an exponent where it is below -4 or above 20: Go's `fmt` verb `%v`, as in PromQL's printer and messages.
-pub fn format_general_long(value: f64) -> String {
-    format_general(value, 21)
-}
-
-fn format_general(value: f64, exponent_end: i32) -> String {
     if let Some(word) = special(value) {
         return word.to_owned();
     }
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..exponent_end).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -51,25 +42,20 @@ mod tests {
 
     #[test]
     fn prints_as_go_does() {
-        for (value, plain, exposition, general) in [
-            (0.0, "0", "0", "0"),
-            (-0.0, "-0", "-0", "-0"),
-            (1e6, "1000000", "1e+06", "1e+06"),
-            (123456.0, "123456", "123456", "123456"),
-            (123456789.0, "123456789", "1.23456789e+08", "1.23456789e+08"),
-            (0.0001, "0.0001", "0.0001", "0.0001"),
-            (0.00001, "0.00001", "1e-05", "1e-05"),
-            (1e21, "1000000000000000000000", "1e+21", "1e+21"),
-            (f64::NAN, "NaN", "NaN", "NaN"),
-            (f64::NEG_INFINITY, "-Inf", "-Inf", "-Inf"),
+        for (value, plain, exposition) in [
+            (0.0, "0", "0"),
+            (-0.0, "-0", "-0"),
+            (1e6, "1000000", "1e+06"),
+            (123456.0, "123456", "123456"),
+            (123456789.0, "123456789", "1.23456789e+08"),
+            (0.0001, "0.0001", "0.0001"),
+            (0.00001, "0.00001", "1e-05"),
+            (1e21, "1000000000000000000000", "1e+21"),
+            (f64::NAN, "NaN", "NaN"),
+            (f64::NEG_INFINITY, "-Inf", "-Inf"),
         ] {
             assert_eq!(format_plain(value), plain);
             assert_eq!(format_exposition(value), exposition);
-            if value < 1e6 {
-                assert_eq!(format_general_long(value), general);
-            }
         }
-        assert_eq!(format_general_long(1e20), "100000000000000000000");
-        assert_eq!(format_general_long(1e21), "1e+21");
     }
 }

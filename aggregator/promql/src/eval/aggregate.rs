@@ -1,15 +1,20 @@
 //! Aggregations that give one series a group: columns are added up as they come.
 
+use std::sync::Arc;
+
 use vedette_model::{Labels, LabelsBuilder};
 
-use crate::ast::{Aggregation, Grouping};
+use crate::ast::{Aggregation, Grouping, Span};
 use crate::error::QueryError;
-use crate::eval::column::{ABSENT, SeriesHead, is_present};
+use crate::eval::annotations::Annotation;
+use crate::eval::column::{ABSENT, Column, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
 use crate::eval::function::quantile;
+use crate::eval::histogram_total::{Aggregated, GroupHistograms};
 use crate::eval::kahan::{self, Mean};
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
+use crate::value::SampleValue;
 
 /// The running state of one group, a value a step.
 enum Accumulator {
@@ -94,6 +99,15 @@ impl Accumulator {
         }
     }
 
+    /// Whether there is a float at `step`. Only sums and means say.
+    fn has(&self, step: usize) -> bool {
+        match self {
+            Self::Sum { sum, .. } => is_present(sum[step]),
+            Self::Avg(means) => means[step].is_some(),
+            _ => false,
+        }
+    }
+
     /// The group's column. `parameter`: the wanted quantile, one a step.
     fn finish(self, parameter: &[f64]) -> Vec<f64> {
         match self {
@@ -152,11 +166,20 @@ fn add_square(value: f64, count: &mut f64, mean: &mut f64, squares: &mut f64) {
     *squares += delta * (value - *mean);
 }
 
+/// One group.
+struct Group {
+    head: SeriesHead,
+    floats: Accumulator,
+    histograms: GroupHistograms,
+}
+
 /// `sum by(job) (x)` and the like.
 pub(crate) struct AggregateOperator<'a> {
     context: &'a Context<'a>,
     inner: Box<dyn Operator + 'a>,
     op: Aggregation,
+    /// Where the operand stands.
+    span: Span,
     keys: KeyIndex,
     /// `quantile`'s parameter, one a step.
     parameter: Vec<f64>,
@@ -166,38 +189,72 @@ impl<'a> AggregateOperator<'a> {
     pub(crate) fn new(
         context: &'a Context<'a>,
         inner: Box<dyn Operator + 'a>,
-        op: Aggregation,
+        (op, span): (Aggregation, Span),
         grouping: &Grouping,
         parameter: Vec<f64>,
     ) -> Self {
         let keys = KeyIndex::new(KeyLabels::of_grouping(grouping));
-        Self { context, inner, op, keys, parameter }
+        Self { context, inner, op, span, keys, parameter }
+    }
+
+    fn aggregated(&self) -> Aggregated<'a> {
+        Aggregated { context: self.context, is_mean: self.op == Aggregation::Avg, span: self.span }
+    }
+
+    /// What the aggregation does with histograms. Gives by how many samples the group grew.
+    fn add_histograms(&self, group: &mut Group, head: &SeriesHead, column: &mut Column) -> usize {
+        match self.op {
+            Aggregation::Sum | Aggregation::Avg => {
+                let Group { floats, histograms, .. } = group;
+                return histograms.add(self.aggregated(), head, column, |step| floats.has(step));
+            }
+            // They count whatever is there.
+            Aggregation::Count | Aggregation::Group => {
+                let found: Vec<_> = column.histograms().map(|(step, _)| step).collect();
+                found.into_iter().for_each(|step| column.floats[step] = 1.0);
+            }
+            _ if column.histograms().next().is_some() => {
+                let aggregation = self.op.as_str();
+                let note = Annotation::HistogramIgnoredInAggregation { aggregation };
+                self.context.annotate(note, self.span);
+            }
+            _ => {}
+        }
+        0
+    }
+
+    fn finish(&self, group: Group) -> (SeriesHead, Column) {
+        let mut column = Column::from(group.floats.finish(&self.parameter));
+        group.histograms.finish(self.aggregated(), &mut column);
+        (group.head, column)
     }
 }
 
 impl<'a> TakesAll<'a> for AggregateOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
-        let mut groups: Vec<(SeriesHead, Accumulator)> = Vec::new();
-        let mut column = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.inner.next_into(&mut column)? {
             let number = self.keys.number(&head.labels);
             if number == groups.len() {
-                held.grow(column.len() * Accumulator::width(self.op))?;
+                held.grow(column.steps() * Accumulator::width(self.op))?;
                 let labels = self.keys.project(&head.labels);
-                let accumulator = Accumulator::new(self.op, column.len());
-                groups.push((SeriesHead { labels, drop_name: false }, accumulator));
+                groups.push(Group {
+                    head: SeriesHead { labels, drop_name: false },
+                    floats: Accumulator::new(self.op, column.steps()),
+                    histograms: GroupHistograms::default(),
+                });
             }
             if self.op == Aggregation::Quantile {
-                held.grow(column.len())?;
+                held.grow(column.steps())?;
             }
-            let (group, accumulator) = &mut groups[number];
-            group.drop_name |= head.drop_name;
-            accumulator.add(&column);
+            let group = &mut groups[number];
+            group.head.drop_name |= head.drop_name;
+            held.grow(self.add_histograms(group, &head, &mut column))?;
+            group.floats.add(&column.floats);
         }
-        let parameter = &self.parameter;
-        let columns =
-            groups.into_iter().map(|(head, accumulator)| (head, accumulator.finish(parameter))).collect();
+        let columns = groups.into_iter().map(|group| self.finish(group)).collect();
         Ok((Computed::new(columns), held))
     }
 }
@@ -225,38 +282,54 @@ impl<'a> CountValuesOperator<'a> {
         Self { context, inner, label, keys }
     }
 
-    fn with_value(&self, builder: &mut LabelsBuilder, value: f64) -> Labels {
-        builder.set(self.label, &vedette_model::number::format_plain(value));
+    /// The labels with `value` among them.
+    fn with_value(&self, builder: &mut LabelsBuilder, value: &str) -> Labels {
+        builder.set(self.label, value);
         builder.finish()
+    }
+}
+
+fn text(sample: &SampleValue) -> String {
+    match sample {
+        SampleValue::Float(value) => vedette_model::number::format_plain(*value),
+        SampleValue::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
+fn same(left: &SampleValue, right: &SampleValue) -> bool {
+    match (left, right) {
+        (SampleValue::Float(left), SampleValue::Float(right)) => left.to_bits() == right.to_bits(),
+        (SampleValue::Histogram(left), SampleValue::Histogram(right)) => Arc::ptr_eq(left, right),
+        _ => false,
     }
 }
 
 impl<'a> TakesAll<'a> for CountValuesOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
-        let mut groups: Vec<(SeriesHead, Vec<f64>)> = Vec::new();
-        let mut column = Vec::new();
+        let mut groups: Vec<(SeriesHead, Column)> = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.inner.next_into(&mut column)? {
             let mut builder = head.labels.to_builder();
             // Neighbouring steps often have the same value, so the last one's group is remembered.
-            let mut last: Option<(u64, usize)> = None;
-            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
-                let number = match last {
-                    Some((bits, number)) if bits == value.to_bits() => number,
+            let mut last: Option<(SampleValue, usize)> = None;
+            for (step, sample) in column.samples() {
+                let number = match &last {
+                    Some((known, number)) if same(known, &sample) => *number,
                     _ => {
-                        let labels = self.with_value(&mut builder, *value);
+                        let labels = self.with_value(&mut builder, &text(&sample));
                         let number = self.keys.number(&labels);
                         if number == groups.len() {
-                            held.grow(column.len())?;
+                            held.grow(column.steps())?;
                             let labels = self.keys.project(&labels);
                             let head = SeriesHead { labels, drop_name: false };
-                            groups.push((head, vec![ABSENT; column.len()]));
+                            groups.push((head, Column::absent(column.steps())));
                         }
                         number
                     }
                 };
-                last = Some((value.to_bits(), number));
-                let count = &mut groups[number].1[step];
+                last = Some((sample, number));
+                let count = &mut groups[number].1.floats[step];
                 *count = if is_present(*count) { *count + 1.0 } else { 1.0 };
             }
         }

@@ -1,8 +1,9 @@
-//! Aggregations that give back some of their input's series: `topk`, `bottomk`, `limitk`.
+//! Aggregations that give back the first or last of their input's series by value: `topk`, `bottomk`.
 
-use crate::ast::{Aggregation, Grouping};
+use crate::ast::{Aggregation, Grouping, Span};
 use crate::error::QueryError;
-use crate::eval::column::{ABSENT, SeriesHead, is_present};
+use crate::eval::annotations::Annotation;
+use crate::eval::column::{Column, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
@@ -76,39 +77,28 @@ pub(crate) struct SelectOperator<'a> {
     keys: KeyIndex,
     /// How many, one a step.
     wanted: Vec<f64>,
+    /// Where the aggregation stands.
+    span: Span,
 }
 
 impl<'a> SelectOperator<'a> {
     pub(crate) fn new(
         context: &'a Context<'a>,
         inner: Box<dyn Operator + 'a>,
-        op: Aggregation,
+        (op, span): (Aggregation, Span),
         grouping: &Grouping,
         wanted: Vec<f64>,
     ) -> Self {
         let keys = KeyIndex::new(KeyLabels::of_grouping(grouping));
-        Self { context, inner, op, keys, wanted }
+        Self { context, inner, op, keys, wanted, span }
     }
 
-    fn check_wanted(&self) -> Result<bool, QueryError> {
-        let largest = self.wanted.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let smallest = self.wanted.iter().copied().fold(f64::INFINITY, f64::min);
-        let any_nan = self.wanted.iter().any(|wanted| wanted.is_nan());
-        let show = vedette_model::number::format_general_long;
-        if largest < 1.0 && !(any_nan && largest == f64::NEG_INFINITY) {
-            return Ok(false);
+    fn note_ignored(&self, column: &Column) {
+        // A step that wants nothing does not look at anything.
+        if column.histograms().any(|(step, _)| self.wanted[step] >= 1.0) {
+            let aggregation = self.op.as_str();
+            self.context.annotate(Annotation::HistogramIgnoredInAggregation { aggregation }, self.span);
         }
-        if any_nan {
-            return Err(QueryError::Execution("Parameter value is NaN".to_owned()));
-        }
-        if smallest <= i64::MIN as f64 {
-            let text = format!("Scalar value {} underflows int64", show(smallest));
-            return Err(QueryError::Execution(text));
-        }
-        if largest >= i64::MAX as f64 {
-            return Err(QueryError::Execution(format!("Scalar value {} overflows int64", show(largest))));
-        }
-        Ok(true)
     }
 
     /// Offers a candidate; whether the heap has grown.
@@ -120,12 +110,6 @@ impl<'a> SelectOperator<'a> {
         }
         let full = found.len() as i64 >= wanted;
         let mut heap = Heap { items: found, reversed: self.op == Aggregation::Bottomk };
-        if self.op == Aggregation::Limitk {
-            if !full {
-                heap.items.push(candidate);
-            }
-            return !full;
-        }
         if !full {
             heap.push(candidate);
         } else if heap.is_beaten_by(candidate.value) {
@@ -135,19 +119,14 @@ impl<'a> SelectOperator<'a> {
     }
 
     /// Of a single step: group after group, best first, NaN last.
-    fn in_order(
-        &self,
-        groups: Vec<Vec<Vec<Candidate>>>,
-        heads: &[SeriesHead],
-    ) -> Vec<(SeriesHead, Vec<f64>)> {
+    fn in_order(&self, groups: Vec<Vec<Vec<Candidate>>>, heads: &[SeriesHead]) -> Vec<(SeriesHead, Column)> {
         let mut all = Vec::new();
         for mut found in groups.into_iter().flatten() {
             match self.op {
-                Aggregation::Topk => found.sort_by(|a, b| nan_last(b.value, a.value, a, b)),
                 Aggregation::Bottomk => found.sort_by(|a, b| nan_last(a.value, b.value, a, b)),
-                _ => {}
+                _ => found.sort_by(|a, b| nan_last(b.value, a.value, a, b)),
             }
-            all.extend(found.iter().map(|one| (heads[one.series].clone(), vec![one.value])));
+            all.extend(found.iter().map(|one| (heads[one.series].clone(), vec![one.value].into())));
         }
         all
     }
@@ -156,23 +135,19 @@ impl<'a> SelectOperator<'a> {
 impl<'a> TakesAll<'a> for SelectOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
-        if !self.check_wanted()? {
-            // Nothing is wanted, but what the operand warns of is.
-            while self.inner.next_into(&mut Vec::new())?.is_some() {}
-            return Ok((Computed::new(Vec::new()), held));
-        }
         let steps = self.wanted.len();
         let mut heads = Vec::new();
         let mut groups: Vec<Vec<Vec<Candidate>>> = Vec::new();
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.inner.next_into(&mut column)? {
             let number = self.keys.number(&head.labels);
             if number == groups.len() {
                 groups.push(vec![Vec::new(); steps]);
             }
+            self.note_ignored(&column);
             let series = heads.len();
             heads.push(head);
-            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+            for (step, value) in column.floats.iter().enumerate().filter(|(_, value)| is_present(**value)) {
                 let candidate = Candidate { value: *value, series };
                 if self.offer(&mut groups[number][step], candidate, self.wanted[step]) {
                     held.grow(1)?;
@@ -182,18 +157,18 @@ impl<'a> TakesAll<'a> for SelectOperator<'a> {
         if steps == 1 {
             return Ok((Computed::new(self.in_order(groups, &heads)), held));
         }
-        let mut columns: Vec<Vec<f64>> = vec![Vec::new(); heads.len()];
+        let mut columns = vec![Column::default(); heads.len()];
         for (step, candidate) in groups
             .iter()
             .flat_map(|group| group.iter().enumerate())
             .flat_map(|(step, found)| found.iter().map(move |candidate| (step, *candidate)))
         {
             let column = &mut columns[candidate.series];
-            if column.is_empty() {
+            if column.steps() == 0 {
                 held.grow(steps)?;
-                column.resize(steps, ABSENT);
+                *column = Column::absent(steps);
             }
-            column[step] = candidate.value;
+            column.floats[step] = candidate.value;
         }
         Ok((Computed::new(heads.into_iter().zip(columns).collect()), held))
     }

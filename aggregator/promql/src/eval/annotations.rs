@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use vedette_model::number::format_general_long;
+use vedette_model::number::format_exposition;
 
 use crate::ast::Span;
 use crate::eval::calendar::format_rfc3339;
+use crate::eval::native::NanEffect;
 use crate::syntax::printer::quote;
 
 /// A fact. Two that differ only in where they stand are one, as in Prometheus.
@@ -17,7 +18,39 @@ pub(crate) enum Annotation {
     PossibleNonCounter { metric: String },
     PossibleNonCounterType { metric: String, kind: String },
     ForcedMonotonicity { metric: String },
-    IncompatibleTypes { operator: &'static str },
+    IncompatibleTypes { operator: &'static str, left: &'static str, right: &'static str },
+    InvalidRatio { value: String, limit: String },
+    MixedFloatsHistograms { metric: String },
+    MixedFloatsHistogramsInAggregation,
+    MixedClassicNative { metric: String },
+    NotCounter { metric: String },
+    NotGauge { metric: String },
+    MixedBucketSchemas { metric: String },
+    IncompatibleBucketLayout { operator: &'static str },
+    HistogramIgnoredInAggregation { aggregation: &'static str },
+    HistogramIgnoredInMixedRange { metric: String },
+    NanObservations { what: NanEffect, metric: String },
+    CounterResetCollision(HistogramOperation),
+    MismatchedCustomBuckets(HistogramOperation),
+    StartTimeOverlap { metric: String },
+}
+
+/// What was done with histograms that did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HistogramOperation {
+    Addition,
+    Subtraction,
+    Aggregation,
+}
+
+impl HistogramOperation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Subtraction => "subtraction",
+            Self::Aggregation => "aggregation",
+        }
+    }
 }
 
 /// How bad a forced monotonicity was.
@@ -75,7 +108,17 @@ impl Annotations {
 
 impl Annotation {
     fn is_warning(&self) -> bool {
-        matches!(self, Self::InvalidQuantile { .. } | Self::BadBucketLabel { .. } | Self::SortInRangeQuery)
+        !matches!(
+            self,
+            Self::PossibleNonCounter { .. }
+                | Self::PossibleNonCounterType { .. }
+                | Self::ForcedMonotonicity { .. }
+                | Self::IncompatibleTypes { .. }
+                | Self::HistogramIgnoredInAggregation { .. }
+                | Self::HistogramIgnoredInMixedRange { .. }
+                | Self::NanObservations { .. }
+                | Self::MismatchedCustomBuckets(_)
+        )
     }
 
     fn text(&self) -> String {
@@ -109,12 +152,78 @@ impl Annotation {
                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
                 text.to_owned() + &for_metric(metric)
             }
-            Self::IncompatibleTypes { operator } => {
+            Self::IncompatibleTypes { operator, left, right } => {
                 let quoted = quote(operator);
                 format!(
-                    "incompatible sample types encountered for binary operator {quoted}: float {operator} float"
+                    "incompatible sample types encountered for binary operator {quoted}: {left} {operator} {right}"
                 )
             }
+            Self::InvalidRatio { value, limit } => {
+                format!("ratio value should be between -1 and 1, got {value}, capping to {limit}")
+            }
+            Self::StartTimeOverlap { metric } => {
+                let metric = quote(metric);
+                format!(
+                    "sample has start time that overlaps with previous sample timestamp for metric {metric}"
+                )
+            }
+            _ => self.histogram_text(),
+        }
+    }
+
+    /// The text of what is told of native histograms.
+    fn histogram_text(&self) -> String {
+        match self {
+            Self::MixedFloatsHistograms { metric } => {
+                format!("encountered a mix of histograms and floats for metric name {}", quote(metric))
+            }
+            Self::MixedFloatsHistogramsInAggregation => {
+                "encountered a mix of histograms and floats for aggregation".to_owned()
+            }
+            Self::MixedClassicNative { metric } => {
+                "vector contains a mix of classic and native histograms".to_owned() + &for_metric(metric)
+            }
+            Self::NotCounter { metric } => {
+                format!("this native histogram metric is not a counter: {}", quote(metric))
+            }
+            Self::NotGauge { metric } => {
+                format!("this native histogram metric is not a gauge: {}", quote(metric))
+            }
+            Self::MixedBucketSchemas { metric } => {
+                let text = "vector contains a mix of histograms with exponential and custom buckets schemas";
+                format!("{text} for metric name {}", quote(metric))
+            }
+            Self::IncompatibleBucketLayout { operator } => {
+                format!("incompatible bucket layout encountered for binary operator {operator}")
+            }
+            Self::HistogramIgnoredInAggregation { aggregation } => {
+                format!("ignored histogram in {aggregation} aggregation")
+            }
+            Self::HistogramIgnoredInMixedRange { metric } => {
+                let text = "ignored histograms in a range containing both floats and histograms";
+                format!("{text} for metric name {}", quote(metric))
+            }
+            Self::NanObservations { what, metric } => {
+                let text = match what {
+                    NanEffect::QuantileIsNan => {
+                        "input to histogram_quantile has NaN observations, result is NaN"
+                    }
+                    NanEffect::QuantileIsSkewed => {
+                        "input to histogram_quantile has NaN observations, result is skewed higher"
+                    }
+                    NanEffect::LeftOutOfFraction => {
+                        "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+                    }
+                };
+                text.to_owned() + &for_metric(metric)
+            }
+            Self::CounterResetCollision(operation) => {
+                format!("conflicting counter resets during histogram {}", operation.as_str())
+            }
+            Self::MismatchedCustomBuckets(operation) => {
+                format!("mismatched custom buckets were reconciled during {}", operation.as_str())
+            }
+            _ => String::new(),
         }
     }
 }
@@ -127,8 +236,8 @@ impl Monotonicity {
     fn text(&self) -> String {
         format!(
             ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
-            format_general_long(self.bucket_min),
-            format_general_long(self.bucket_max),
+            format_exposition(self.bucket_min),
+            format_exposition(self.bucket_max),
             two_digits(self.difference_max),
             self.samples,
             format_rfc3339(self.first_ms.div_euclid(1000)),
@@ -143,7 +252,7 @@ fn two_digits(value: f64) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if !value.is_finite() || (-4..2).contains(&exponent) {
-        return format_general_long(scientific.parse().unwrap_or(value));
+        return format_exposition(scientific.parse().unwrap_or(value));
     }
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
     let sign = if exponent < 0 { '-' } else { '+' };

@@ -1,137 +1,19 @@
-//! Arithmetic and comparison.
+//! Arithmetic and comparison between two vectors.
 
 use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 use vedette_model::{Labels, LabelsBuilder};
 
-use crate::ast::{BinaryOp, Cardinality, Span, VectorMatching};
+use crate::ast::{Cardinality, VectorMatching};
 use crate::error::QueryError;
-use crate::eval::annotations::Annotation;
-use crate::eval::column::{ABSENT, SeriesHead, StepSet, is_present, without_metric};
+use crate::eval::arithmetic::{Combined, Operation, StepNotes, apply, changes_metric, combine, truth};
+use crate::eval::column::{ABSENT, Column, SeriesHead, StepSet, is_present, without_metric};
 use crate::eval::context::{Context, Held};
 use crate::eval::merge::same_labelset;
 use crate::eval::operator::{Computed, Operator};
 use crate::eval::signature::{KeyIndex, KeyLabels};
-
-/// What an operator makes of two numbers: the value, and whether a filtering comparison keeps it.
-#[inline]
-pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
-    match op {
-        BinaryOp::Add => (left + right, true),
-        BinaryOp::Sub => (left - right, true),
-        BinaryOp::Mul => (left * right, true),
-        BinaryOp::Div => (left / right, true),
-        BinaryOp::Mod => (left % right, true),
-        BinaryOp::Pow => (left.powf(right), true),
-        BinaryOp::Atan2 => (left.atan2(right), true),
-        BinaryOp::Equal => (left, left == right),
-        BinaryOp::NotEqual => (left, left != right),
-        BinaryOp::Less => (left, left < right),
-        BinaryOp::LessEqual => (left, left <= right),
-        BinaryOp::Greater => (left, left > right),
-        BinaryOp::GreaterEqual => (left, left >= right),
-        // Trims are for native histograms; set operators never come here.
-        BinaryOp::TrimUpper | BinaryOp::TrimLower | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
-            (0.0, false)
-        }
-    }
-}
-
-/// Between two scalars a comparison gives 0 or 1.
-pub(crate) fn apply_scalar(op: BinaryOp, left: f64, right: f64) -> f64 {
-    let (value, keeps) = apply(op, left, right);
-    if op.is_comparison() { f64::from(u8::from(keeps)) } else { value }
-}
-
-const fn changes_metric(op: BinaryOp) -> bool {
-    matches!(
-        op,
-        BinaryOp::Add
-            | BinaryOp::Sub
-            | BinaryOp::Mul
-            | BinaryOp::Div
-            | BinaryOp::Mod
-            | BinaryOp::Pow
-            | BinaryOp::Atan2
-    )
-}
-
-/// Trims make nothing of floats.
-fn note_trim(context: &Context<'_>, op: BinaryOp, span: Span) {
-    if matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-        context.annotate(Annotation::IncompatibleTypes { operator: op.as_str() }, span);
-    }
-}
-
-/// An operator's own part: which, whether `bool`, where.
-#[derive(Clone, Copy)]
-pub(crate) struct Operation {
-    pub(crate) op: BinaryOp,
-    pub(crate) returns_bool: bool,
-    pub(crate) span: Span,
-}
-
-impl Operation {
-    /// Whether its results are another metric than its operands.
-    pub(crate) const fn drops_name(&self) -> bool {
-        self.returns_bool || changes_metric(self.op)
-    }
-}
-
-/// `x + 1`, `1 + x`
-pub(crate) struct VectorScalar<'a> {
-    pub(crate) context: &'a Context<'a>,
-    pub(crate) inner: Box<dyn Operator + 'a>,
-    /// One a step.
-    pub(crate) scalar: Vec<f64>,
-    pub(crate) scalar_is_left: bool,
-    pub(crate) operation: Operation,
-}
-
-impl VectorScalar<'_> {
-    fn value(&self, value: f64, scalar: f64) -> f64 {
-        let Operation { op, returns_bool, .. } = self.operation;
-        let (left, right) = if self.scalar_is_left { (scalar, value) } else { (value, scalar) };
-        let (result, keeps) = apply(op, left, right);
-        if returns_bool {
-            f64::from(u8::from(keeps))
-        } else if !keeps {
-            ABSENT
-        } else if op.is_comparison() {
-            // The vector's value is kept, whichever side it is on.
-            value
-        } else {
-            result
-        }
-    }
-}
-
-impl Operator for VectorScalar<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        loop {
-            let Some(mut head) = self.inner.next_into(column)? else { return Ok(None) };
-            note_trim(self.context, self.operation.op, self.operation.span);
-            let mut any = false;
-            for (value, scalar) in column.iter_mut().zip(&self.scalar) {
-                if is_present(*value) {
-                    *value = self.value(*value, *scalar);
-                    any |= is_present(*value);
-                }
-            }
-            if !any {
-                continue;
-            }
-            if self.operation.drops_name() {
-                head.drop_name = true;
-                if !self.context.delays_names() {
-                    head.labels = without_metric(&head.labels);
-                }
-            }
-            return Ok(Some(head));
-        }
-    }
-}
+use crate::value::SampleValue;
 
 /// `a + b`: the series of the "one" side are held by their key, those of the "many" side stream by.
 ///
@@ -147,6 +29,7 @@ pub(crate) struct VectorVector<'a> {
     /// No two series of the "many" side can give the same labels, so that results need not be held.
     pub(crate) streams: bool,
     pub(crate) state: JoinState<'a>,
+    pub(crate) notes: StepNotes,
 }
 
 /// What has been done of a join.
@@ -167,7 +50,7 @@ pub(crate) struct OneSide<'a> {
 
 struct OneSeries {
     head: SeriesHead,
-    column: Vec<f64>,
+    column: Column,
     /// Steps at which it had a partner.
     matched: Option<StepSet>,
 }
@@ -175,7 +58,7 @@ struct OneSeries {
 /// Results by their labels, with the steps that have been matched even where nothing was kept.
 struct Results<'a> {
     index: HashMap<Labels, usize, FxBuildHasher>,
-    series: Vec<(SeriesHead, Vec<f64>)>,
+    series: Vec<(SeriesHead, Column)>,
     /// For each key (one-to-one) or key and result (grouped).
     matched: HashMap<(usize, usize), StepSet, FxBuildHasher>,
     held: Held<'a>,
@@ -193,9 +76,9 @@ impl<'a> VectorVector<'a> {
             conflicts: Vec::new(),
             held: self.context.hold(0)?,
         };
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.one.next_into(&mut column)? {
-            side.held.grow(column.len())?;
+            side.held.grow(column.weight())?;
             let number = side.keys.number(&head.labels);
             if number == side.groups.len() {
                 side.groups.push(Vec::new());
@@ -209,9 +92,9 @@ impl<'a> VectorVector<'a> {
         Ok(side)
     }
 
-    fn check_conflicts(&self, side: &OneSide<'_>, many: &[f64]) -> Result<(), QueryError> {
-        for (conflict, value) in side.conflicts.iter().zip(many) {
-            if let (Some((first, second)), true) = (conflict, is_present(*value)) {
+    fn check_conflicts(&self, side: &OneSide<'_>, many: &Column) -> Result<(), QueryError> {
+        for (step, conflict) in side.conflicts.iter().enumerate() {
+            if let (Some((first, second)), true) = (conflict, many.is_present(step)) {
                 return Err(self.duplicate_error(&side.keys, first, second));
             }
         }
@@ -251,11 +134,32 @@ impl<'a> VectorVector<'a> {
         SeriesHead { labels, drop_name: returns_bool }
     }
 
-    /// The result of one step, and whether it is kept.
-    fn value(&self, many: f64, one: f64) -> (f64, bool) {
+    /// The result of two floats, and whether it is kept.
+    fn float(&self, many: f64, one: f64) -> (f64, bool) {
         let (left, right) = if self.many_is_right() { (one, many) } else { (many, one) };
         let (value, keeps) = apply(self.operation.op, left, right);
-        if self.operation.returns_bool { (f64::from(u8::from(keeps)), true) } else { (value, keeps) }
+        if self.operation.returns_bool { (truth(keeps), true) } else { (value, keeps) }
+    }
+
+    /// The result of two samples of any type, and whether it is kept. `None` where they do not fit.
+    fn sample(&mut self, step: usize, many: &SampleValue, one: &SampleValue) -> Option<(SampleValue, bool)> {
+        if let (SampleValue::Float(many), SampleValue::Float(one), true) =
+            (many, one, self.operation.is_plain())
+        {
+            let (value, keeps) = self.float(*many, *one);
+            return Some((SampleValue::Float(value), keeps));
+        }
+        let (left, right) = if self.many_is_right() { (one, many) } else { (many, one) };
+        let Combined { result, note } = combine(self.operation.op, left, right);
+        if let Some(note) = note {
+            self.notes.note(step, note);
+        }
+        let (value, keeps) = result?;
+        Some(if self.operation.returns_bool {
+            (SampleValue::Float(truth(keeps)), true)
+        } else {
+            (value, keeps)
+        })
     }
 
     /// What stands for a missing partner of the "many" side. As in Prometheus `group_right` swaps the sides but
@@ -272,22 +176,34 @@ impl<'a> VectorVector<'a> {
     fn stream(
         &mut self,
         side: &mut OneSide<'a>,
-        column: &mut Vec<f64>,
+        column: &mut Column,
     ) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             let Some(many) = self.many.next_into(column)? else { return Ok(None) };
             self.check_conflicts(side, column)?;
             let Some(number) = side.keys.known(&many.labels) else { continue };
-            note_trim(self.context, self.operation.op, self.operation.span);
-            let mut any = false;
-            for (step, value) in column.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
-                let partner =
-                    side.groups[number].iter().map(|one| one.column[step]).find(|one| is_present(*one));
-                let (result, keeps) = partner.map_or((ABSENT, false), |one| self.value(*value, one));
-                *value = if keeps { result } else { ABSENT };
-                any |= is_present(*value);
+            let group = &side.groups[number];
+            let floats = self.operation.is_plain()
+                && !column.has_histograms()
+                && !group.iter().any(|one| one.column.has_histograms());
+            if floats {
+                for (step, value) in column.floats.iter_mut().enumerate() {
+                    if is_present(*value) {
+                        let mut partners = group.iter().map(|one| one.column.floats[step]);
+                        let partner = partners.find(|one| is_present(*one));
+                        let (result, keeps) = partner.map_or((ABSENT, false), |one| self.float(*value, one));
+                        *value = if keeps { result } else { ABSENT };
+                    }
+                }
+            } else {
+                let samples: Vec<_> = column.samples().collect();
+                for (step, sample) in samples {
+                    let partner = group.iter().find_map(|one| one.column.sample(step));
+                    let result = partner.and_then(|one| self.sample(step, &sample, &one));
+                    column.set(step, result.and_then(|(value, keeps)| keeps.then_some(value)));
+                }
             }
-            if any {
+            if column.any() {
                 return Ok(Some(self.result_head(&many.labels, &Labels::empty())));
             }
         }
@@ -301,7 +217,7 @@ impl<'a> VectorVector<'a> {
             matched: HashMap::default(),
             held: self.context.hold(0)?,
         };
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(many) = self.many.next_into(&mut column)? {
             self.check_conflicts(side, &column)?;
             let number = match self.fill_for_one() {
@@ -312,27 +228,24 @@ impl<'a> VectorVector<'a> {
             if number >= side.groups.len() {
                 side.groups.resize_with(number + 1, Vec::new);
             }
-            let mut rest = column.clone();
             for index in 0..side.groups[number].len() {
                 let one = &side.groups[number][index];
-                let pairs: Vec<_> = (0..rest.len())
-                    .filter(|step| is_present(rest[*step]) && is_present(one.column[*step]))
-                    .map(|step| (step, rest[step], one.column[step]))
+                let pairs: Vec<_> = column
+                    .samples()
+                    .filter_map(|(step, sample)| Some((step, sample, one.column.sample(step)?)))
                     .collect();
-                pairs.iter().for_each(|(step, ..)| rest[*step] = ABSENT);
+                pairs.iter().for_each(|(step, ..)| column.set(*step, None));
                 let head = self.result_head(&many.labels, &one.head.labels);
-                self.add_pairs(&mut results, number, head, &pairs)?;
+                let met = self.add_pairs(&mut results, number, head, &pairs)?;
                 let one = &mut side.groups[number][index];
                 let matched = one.matched.get_or_insert_with(|| StepSet::new(self.steps));
-                for (step, ..) in &pairs {
-                    matched.insert(*step);
+                for step in met {
+                    matched.insert(step);
                 }
             }
             if let Some(fill) = self.fill_for_one() {
-                let pairs: Vec<_> = (0..rest.len())
-                    .filter(|step| is_present(rest[*step]))
-                    .map(|step| (step, rest[step], fill))
-                    .collect();
+                let pairs: Vec<_> =
+                    column.samples().map(|(step, sample)| (step, sample, SampleValue::Float(fill))).collect();
                 let one = side.keys.project(&many.labels);
                 let head = self.result_head(&many.labels, &one);
                 self.add_pairs(&mut results, number, head, &pairs)?;
@@ -346,7 +259,7 @@ impl<'a> VectorVector<'a> {
 
     /// Series of the "one" side that found no partner meet `fill`.
     fn fill_unmatched(
-        &self,
+        &mut self,
         side: &OneSide<'a>,
         results: &mut Results<'a>,
         fill: f64,
@@ -358,9 +271,11 @@ impl<'a> VectorVector<'a> {
             .flat_map(|(number, group)| group.iter().map(move |one| (number, one)))
         {
             let unmatched = |step: usize| !one.matched.as_ref().is_some_and(|matched| matched.contains(step));
-            let pairs: Vec<_> = (0..one.column.len())
-                .filter(|step| is_present(one.column[*step]) && unmatched(*step))
-                .map(|step| (step, fill, one.column[step]))
+            let pairs: Vec<_> = one
+                .column
+                .samples()
+                .filter(|(step, _)| unmatched(*step))
+                .map(|(step, sample)| (step, SampleValue::Float(fill), sample))
                 .collect();
             let many = side.keys.project(&one.head.labels);
             let head = self.result_head(&many, &one.head.labels);
@@ -369,31 +284,33 @@ impl<'a> VectorVector<'a> {
         Ok(())
     }
 
-    /// Adds the results of pairs `(step, many, one)`, all with the same labels.
+    /// Adds the results of pairs `(step, many, one)`, all with the same labels. Gives the steps at which they met:
+    /// samples whose types do not fit count as if they had not.
     fn add_pairs(
-        &self,
+        &mut self,
         results: &mut Results<'a>,
         key: usize,
         head: SeriesHead,
-        pairs: &[(usize, f64, f64)],
-    ) -> Result<(), QueryError> {
+        pairs: &[(usize, SampleValue, SampleValue)],
+    ) -> Result<Vec<usize>, QueryError> {
+        let mut met = Vec::new();
         if pairs.is_empty() {
-            return Ok(());
+            return Ok(met);
         }
-        note_trim(self.context, self.operation.op, self.operation.span);
         let number = match results.index.get(&head.labels) {
             Some(number) => *number,
             None => {
                 results.held.grow(self.steps)?;
                 results.index.insert(head.labels.clone(), results.series.len());
-                results.series.push((head, vec![ABSENT; self.steps]));
+                results.series.push((head, Column::absent(self.steps)));
                 results.series.len() - 1
             }
         };
         let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
         let matched_by = (key, if one_to_one { usize::MAX } else { number });
-        let matched = results.matched.entry(matched_by).or_insert_with(|| StepSet::new(self.steps));
         for (step, many, one) in pairs {
+            let Some((value, keeps)) = self.sample(*step, many, one) else { continue };
+            let matched = results.matched.entry(matched_by).or_insert_with(|| StepSet::new(self.steps));
             if !matched.insert(*step) {
                 return Err(QueryError::Execution(if one_to_one {
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
@@ -402,16 +319,16 @@ impl<'a> VectorVector<'a> {
                     "multiple matches for labels: grouping labels must ensure unique matches".to_owned()
                 }));
             }
-            let (value, keeps) = self.value(*many, *one);
+            met.push(*step);
             if keeps {
-                let slot = &mut results.series[number].1[*step];
-                if is_present(*slot) {
+                let column = &mut results.series[number].1;
+                if column.is_present(*step) {
                     return Err(same_labelset());
                 }
-                *slot = value;
+                column.set(*step, Some(value));
             }
         }
-        Ok(())
+        Ok(met)
     }
 }
 
@@ -419,12 +336,12 @@ fn note_conflicts(
     conflicts: &mut Vec<Option<(Labels, Labels)>>,
     known: &OneSeries,
     head: &SeriesHead,
-    column: &[f64],
+    column: &Column,
 ) {
-    for (step, value) in column.iter().enumerate() {
-        if is_present(*value) && is_present(known.column[step]) {
+    for step in 0..column.steps() {
+        if column.is_present(step) && known.column.is_present(step) {
             if conflicts.is_empty() {
-                conflicts.resize(column.len(), None);
+                conflicts.resize(column.steps(), None);
             }
             let both = || (known.head.labels.clone(), head.labels.clone());
             conflicts[step].get_or_insert_with(both);
@@ -433,7 +350,7 @@ fn note_conflicts(
 }
 
 impl Operator for VectorVector<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             match std::mem::replace(&mut self.state, JoinState::Waiting) {
                 JoinState::Waiting => {
@@ -443,10 +360,14 @@ impl Operator for VectorVector<'_> {
                         continue;
                     }
                     let results = self.join(&mut side)?;
+                    self.notes.tell(self.context, self.operation.span);
                     self.state = JoinState::Giving(Computed::new(results.series), results.held);
                 }
                 JoinState::Streaming(mut side) => {
                     let head = self.stream(&mut side, column)?;
+                    if head.is_none() {
+                        self.notes.tell(self.context, self.operation.span);
+                    }
                     self.state = JoinState::Streaming(side);
                     return Ok(head);
                 }

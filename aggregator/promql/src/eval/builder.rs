@@ -1,33 +1,35 @@
 //! From expressions to operators.
 
-use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, compile_anchored};
+use vedette_model::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregate, Aggregation, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Grouping, MatrixSelector,
-    RangeMode, Sign, Span, Subquery, ValueType, VectorMatching, VectorSelector,
+    Aggregate, Aggregation, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, MatrixSelector,
+    RangeMode, Sign, Span, StringValue, Subquery, ValueType, VectorMatching, VectorSelector,
 };
 use crate::error::QueryError;
 use crate::eval::aggregate::{AggregateOperator, CountValuesOperator};
 use crate::eval::aggregate_select::SelectOperator;
-use crate::eval::annotations::Annotation;
-use crate::eval::binary::{JoinState, Operation, VectorScalar, VectorVector, apply_scalar};
-use crate::eval::column::{Grid, SeriesHead, is_present};
+use crate::eval::arithmetic::{Operation, StepNotes, apply_scalar};
+use crate::eval::binary::{JoinState, VectorVector};
+use crate::eval::column::{Column, Grid, is_present};
 use crate::eval::context::Context;
 use crate::eval::duration;
-use crate::eval::extended::{ExtendedFunction, ExtendedWindow, SmoothedSelector};
-use crate::eval::function::{self, Absent, Mapped, Mapping, go_max, go_min};
-use crate::eval::histogram::{HistogramOperator, HistogramQuestion};
-use crate::eval::label::{Relabel, Relabelled, split_replacement};
+use crate::eval::function::{Mapped, Mapping, go_max, go_min};
+use crate::eval::invariant::is_step_invariant;
+use crate::eval::limit::{Limit, Limited};
 use crate::eval::merge::{Distinct, Merging};
-use crate::eval::operator::{Collected, Computed, Empty, Node, Operator, Repeated};
+use crate::eval::operator::{Collected, Empty, Node, Operator, Repeated};
+use crate::eval::parameter::{check_count, check_ratio, note_quantiles};
 use crate::eval::selector::{
     Clock, InstantSelector, SampleField, SampleStream, StoredSamples, SubquerySamples,
 };
 use crate::eval::set::SetOperator;
-use crate::eval::sort::{SortKey, Sorted};
-use crate::eval::window::{WindowFunction, WindowOperator, note_quantile, seconds};
+use crate::eval::smoothed::SmoothedSelector;
+use crate::eval::vector_scalar::VectorScalar;
+use crate::eval::window::seconds;
+use crate::syntax::printer::quote_bytes;
 
-type Built<T> = Result<T, QueryError>;
+pub(super) type Built<T> = Result<T, QueryError>;
 
 /// Samples to slide a window over, the times it ends at, and its length.
 pub(crate) struct RangeVector<'a> {
@@ -35,16 +37,43 @@ pub(crate) struct RangeVector<'a> {
     pub(crate) clock: Clock,
     pub(crate) range_ms: i64,
     pub(crate) mode: RangeMode,
-    unique_without_name: bool,
+    pub(super) unique_without_name: bool,
 }
 
 /// Builds operators for one query.
 #[derive(Clone, Copy)]
 pub(crate) struct Builder<'a> {
     pub(crate) context: &'a Context<'a>,
+    pub(super) buckets: Buckets,
+}
+
+/// Whether the functions around an expression look into buckets of histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buckets {
+    /// So far none does.
+    Unasked,
+    /// Only counts and sums are looked at.
+    Unused,
+    /// Some function does, or has to find counter resets in a subquery.
+    Used,
 }
 
 impl<'a> Builder<'a> {
+    pub(crate) fn new(context: &'a Context<'a>) -> Self {
+        Self { context, buckets: Buckets::Unasked }
+    }
+
+    /// For the operands of what needs buckets.
+    pub(super) fn with_buckets(self) -> Self {
+        Self { buckets: Buckets::Used, ..self }
+    }
+
+    /// For the operands of what needs no buckets, unless something further out does.
+    pub(super) fn without_buckets(self) -> Self {
+        let buckets = if self.buckets == Buckets::Used { Buckets::Used } else { Buckets::Unused };
+        Self { buckets, ..self }
+    }
+
     /// A vector at the steps of `grid`. What does not depend on the step is computed once.
     pub(crate) fn vector(self, expr: &'a Expr, grid: Grid) -> Built<Node<'a>> {
         let expr = unwrap(expr);
@@ -61,14 +90,14 @@ impl<'a> Builder<'a> {
             return Ok(Node::new(Empty, true));
         }
         match &expr.kind {
-            ExprKind::Vector(selector) => self.selector(selector, grid, SampleField::Value),
+            ExprKind::Vector(selector) => self.selector(selector, expr.span, grid, SampleField::Value),
             ExprKind::Unary { op: Sign::Plus, operand } => self.vector(operand, grid),
             ExprKind::Unary { op: Sign::Minus, operand } => {
                 let inner = self.vector(operand, grid)?;
                 self.mapped(inner, Mapping::Negate)
             }
             ExprKind::Binary(binary) => self.binary(expr, binary, grid),
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
+            ExprKind::Aggregate(aggregate) => self.aggregate(expr, aggregate, grid),
             ExprKind::Call(call) => self.call(expr, call, grid),
             _ => Err(wrong_type(expr)),
         }
@@ -116,9 +145,9 @@ impl<'a> Builder<'a> {
         let mut node = self.vector(expr, grid)?;
         let mut found = vec![0u8; grid.count];
         let mut values = vec![f64::NAN; grid.count];
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while node.operator.next_into(&mut column)?.is_some() {
-            for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+            for (step, value) in column.floats.iter().enumerate().filter(|(_, value)| is_present(**value)) {
                 found[step] = found[step].saturating_add(1);
                 values[step] = if found[step] == 1 { *value } else { f64::NAN };
             }
@@ -128,18 +157,30 @@ impl<'a> Builder<'a> {
 
     // Selectors.
 
-    fn clock(self, modifiers: &crate::ast::Modifiers, grid: Grid) -> Built<Clock> {
+    pub(super) fn clock(self, modifiers: &crate::ast::Modifiers, grid: Grid) -> Built<Clock> {
         let offset_ms = duration::offset(self.context, modifiers)?;
         Ok(Clock { grid, at_ms: duration::at(self.context, modifiers), offset_ms })
     }
 
-    fn selector(self, selector: &'a VectorSelector, grid: Grid, field: SampleField) -> Built<Node<'a>> {
-        let clock = self.clock(&selector.modifiers, grid)?;
-        let unique = has_one_name(&selector.matchers.0);
+    pub(super) fn selector(
+        self,
+        selector: &'a VectorSelector,
+        span: Span,
+        grid: Grid,
+        field: SampleField,
+    ) -> Built<Node<'a>> {
+        let (context, clock) = (self.context, self.clock(&selector.modifiers, grid)?);
+        let matchers = selector.matchers.0.as_slice();
+        let unique = has_one_name(matchers);
+        let unused = self.buckets == Buckets::Unused;
         if selector.modifiers.mode == RangeMode::Smoothed {
-            return Ok(Node::new(SmoothedSelector::new(self.context, &selector.matchers.0, clock), unique));
+            let (start_ms, end_ms) = SmoothedSelector::times(context, clock);
+            let stream = Box::new(StoredSamples::new(context, matchers, (start_ms, end_ms), unused));
+            return Ok(Node::new(SmoothedSelector::new(context, stream, clock, span), unique));
         }
-        Ok(Node::new(InstantSelector::new(self.context, &selector.matchers.0, clock, field), unique))
+        let mut operator = InstantSelector::new(context, matchers, clock, field);
+        operator.without_buckets = unused;
+        Ok(Node::new(operator, unique))
     }
 
     /// A range vector: of stored series or of a subquery.
@@ -162,7 +203,8 @@ impl<'a> Builder<'a> {
         let matchers = &selector.matchers.0;
         let start_ms = clock.first_ms().saturating_sub(range_ms).saturating_sub(before).saturating_add(1);
         let end_ms = clock.last_ms().saturating_add(after);
-        let stream = StoredSamples::new(self.context, matchers, start_ms, end_ms);
+        let unused = self.buckets == Buckets::Unused;
+        let stream = StoredSamples::new(self.context, matchers, (start_ms, end_ms), unused);
         let unique_without_name = has_one_name(matchers);
         Ok(RangeVector { stream: Box::new(stream), clock, range_ms, mode, unique_without_name })
     }
@@ -184,10 +226,11 @@ impl<'a> Builder<'a> {
         let inner_grid = Grid::between(start_ms, clock.last_ms(), step_ms);
         // A column of so many steps must itself fit the budget.
         drop(self.context.hold(inner_grid.count)?);
-        let inner = self.vector(&subquery.inner, inner_grid)?;
+        let inner = self.with_buckets().vector(&subquery.inner, inner_grid)?;
         let unique_without_name = inner.unique_without_name;
         let merging = Merging::new(self.context, inner.operator);
-        let stream = SubquerySamples { inner: Box::new(merging), grid: inner_grid, column: Vec::new() };
+        let stream =
+            SubquerySamples { inner: Box::new(merging), grid: inner_grid, column: Column::default() };
         let mode = RangeMode::Plain;
         Ok(RangeVector { stream: Box::new(stream), clock, range_ms, mode, unique_without_name })
     }
@@ -195,7 +238,7 @@ impl<'a> Builder<'a> {
     // Operators that drop the metric's name.
 
     /// Two series may now have the same labels, unless they could not differ in the name alone.
-    fn renamed(self, operator: impl Operator + 'a, unique_before: bool) -> Built<Node<'a>> {
+    pub(super) fn renamed(self, operator: impl Operator + 'a, unique_before: bool) -> Built<Node<'a>> {
         if self.context.delays_names() {
             return Ok(Node::new(operator, false));
         }
@@ -205,7 +248,7 @@ impl<'a> Builder<'a> {
         Ok(Node::new(Distinct::new(self.context, Box::new(operator))?, true))
     }
 
-    fn mapped(self, inner: Node<'a>, mapping: Mapping) -> Built<Node<'a>> {
+    pub(super) fn mapped(self, inner: Node<'a>, mapping: Mapping) -> Built<Node<'a>> {
         let unique = inner.unique_without_name;
         self.renamed(Mapped { context: self.context, inner: inner.operator, mapping }, unique)
     }
@@ -214,6 +257,9 @@ impl<'a> Builder<'a> {
 
     fn binary(self, expr: &'a Expr, binary: &'a Binary, grid: Grid) -> Built<Node<'a>> {
         let operation = Operation { op: binary.op, returns_bool: binary.returns_bool, span: expr.span };
+        if !operation.is_plain() && self.buckets != Buckets::Used {
+            return self.with_buckets().binary(expr, binary, grid);
+        }
         let (left, right) = (&binary.left, &binary.right);
         match (value_type(left), value_type(right), &binary.matching) {
             (ValueType::Scalar, _, _) => self.vector_scalar(right, left, true, operation, grid),
@@ -248,7 +294,7 @@ impl<'a> Builder<'a> {
         let inner = self.vector(vector, grid)?;
         let unique = inner.unique_without_name;
         let context = self.context;
-        let operator = VectorScalar { context, inner: inner.operator, scalar, scalar_is_left, operation };
+        let operator = VectorScalar::new(context, inner.operator, (scalar, scalar_is_left), operation);
         if operation.drops_name() { self.renamed(operator, unique) } else { Ok(Node::new(operator, unique)) }
     }
 
@@ -277,23 +323,27 @@ impl<'a> Builder<'a> {
             steps: grid.count,
             streams,
             state: JoinState::Waiting,
+            notes: StepNotes::default(),
         };
         Ok(Node::new(operator, unique && !self.context.delays_names()))
     }
 
     // Aggregations.
 
-    fn aggregate(self, aggregate: &'a Aggregate, grid: Grid) -> Built<Node<'a>> {
+    fn aggregate(self, expr: &'a Expr, aggregate: &'a Aggregate, grid: Grid) -> Built<Node<'a>> {
         let Aggregate { op, operand, parameter, grouping } = aggregate;
         let unique = match grouping {
             Grouping::By(labels) => !labels.iter().any(|label| label == METRIC_NAME),
             Grouping::Without(_) => true,
         };
         if *op == Aggregation::CountValues {
-            let label = parameter.as_ref().map_or(Ok(""), string)?;
-            if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
-                return Err(QueryError::Execution(format!("invalid label name {}", quote(label))));
+            let Some(parameter) = parameter else { return Err(wrong_type(expr)) };
+            let label = string(parameter)?;
+            if label.as_str().is_empty() || !label.is_utf8() {
+                let shown = quote_bytes(label.as_bytes());
+                return Err(QueryError::Execution(format!("invalid label name {shown}")));
             }
+            let label = label.as_str();
             let inner = self.vector(operand, grid)?.operator;
             let operator = Collected::new(CountValuesOperator::new(self.context, inner, label, grouping));
             return Ok(Node::new(operator, unique && label != METRIC_NAME));
@@ -302,279 +352,48 @@ impl<'a> Builder<'a> {
             Some(parameter) => self.scalar(parameter, grid)?,
             None => Vec::new(),
         };
-        if let (Aggregation::Quantile, Some(parameter)) = (op, parameter) {
-            self.note_quantiles(&values, parameter);
-        }
         let inner = self.vector(operand, grid)?;
-        Ok(match op {
-            Aggregation::LimitRatio => {
-                return Err(QueryError::Unsupported("limit_ratio".to_owned()));
-            }
-            Aggregation::Topk | Aggregation::Bottomk | Aggregation::Limitk => {
-                let kept = inner.unique_without_name;
-                Node::new(
-                    Collected::new(SelectOperator::new(self.context, inner.operator, *op, grouping, values)),
-                    kept,
-                )
-            }
-            _ => Node::new(
-                Collected::new(AggregateOperator::new(self.context, inner.operator, *op, grouping, values)),
-                unique,
-            ),
-        })
+        if op.selects() {
+            return self.selecting(expr, aggregate, inner, values);
+        }
+        if let (Aggregation::Quantile, Some(parameter)) = (op, parameter) {
+            note_quantiles(self.context, &values, parameter.span);
+        }
+        let of_operand = (*op, unwrap(operand).span);
+        let operator = AggregateOperator::new(self.context, inner.operator, of_operand, grouping, values);
+        Ok(Node::new(Collected::new(operator), unique))
     }
 
-    /// As Prometheus does: NaN, the largest and the smallest of all steps.
-    fn note_quantiles(self, values: &[f64], parameter: &Expr) {
-        if values.iter().any(|value| value.is_nan()) {
-            note_quantile(self.context, f64::NAN, parameter.span);
-        }
-        for wanted in [
-            values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            values.iter().copied().fold(f64::INFINITY, f64::min),
-        ] {
-            let found = values.contains(&wanted);
-            if found {
-                note_quantile(self.context, wanted, parameter.span);
-            }
-        }
-    }
-
-    // Functions.
-
-    fn call(self, expr: &'a Expr, call: &'a Call, grid: Grid) -> Built<Node<'a>> {
-        let name = call.function.name;
-        let arguments = call.arguments.as_slice();
-        if let Some(function) = function::date(name).filter(|_| arguments.is_empty()) {
-            let times = (0..grid.count).map(|step| function(grid.time_ms(step).div_euclid(1000) as f64));
-            return Ok(constant_series(times.collect()));
-        }
-        if let Some(function) = function::simple(name) {
-            let inner = self.vector(&arguments[0], grid)?;
-            return self.mapped(inner, Mapping::Simple(function));
-        }
-        if call.function.arguments.contains(&ValueType::Matrix) {
-            return self.window_call(call, grid);
-        }
-        match name {
-            "vector" => Ok(constant_series(self.scalar(&arguments[0], grid)?)),
-            "clamp" | "clamp_min" | "clamp_max" | "round" => {
-                let mapping = self.mapping(name, arguments, grid)?;
-                let inner = self.vector(&arguments[0], grid)?;
-                self.mapped(inner, mapping)
-            }
-            "timestamp" => self.timestamp(&arguments[0], grid),
-            "absent" => {
-                let inner = self.vector(&arguments[0], grid)?.operator;
-                Ok(self.absent(inner, &arguments[0], grid))
-            }
-            "label_replace" | "label_join" => self.relabel(name, arguments, grid),
-            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(expr, call, grid),
-            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
-                self.histogram(name, arguments, grid)
-            }
-            // They look at native histograms and start timestamps only, which no source has yet.
-            "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev"
-            | "histogram_stdvar" | "start_timestamp" => Ok(Node::new(Empty, true)),
-            _ => Err(QueryError::Unsupported(format!("function {name}"))),
-        }
-    }
-
-    fn mapping(self, name: &str, arguments: &'a [Expr], grid: Grid) -> Built<Mapping> {
-        let constant = |value: f64| vec![value; grid.count];
-        let argument = |index: usize| self.scalar(&arguments[index], grid);
-        Ok(match name {
-            "clamp" => Mapping::Clamp { low: argument(1)?, high: argument(2)? },
-            "clamp_min" => Mapping::Clamp { low: argument(1)?, high: constant(f64::INFINITY) },
-            "clamp_max" => Mapping::Clamp { low: constant(f64::NEG_INFINITY), high: argument(1)? },
-            _ if arguments.len() > 1 => Mapping::Round { to_nearest: argument(1)? },
-            _ => Mapping::Round { to_nearest: constant(1.0) },
-        })
-    }
-
-    fn timestamp(self, argument: &'a Expr, grid: Grid) -> Built<Node<'a>> {
-        let argument = unwrap(argument);
-        if let ExprKind::Vector(selector) = &argument.kind {
-            let inner = self.selector(selector, grid, SampleField::Time)?;
-            return self.mapped(inner, Mapping::Simple(|time| time));
-        }
-        let times = (0..grid.count).map(|step| grid.time_ms(step) as f64 / 1000.0).collect();
-        let inner = self.vector(argument, grid)?;
-        self.mapped(inner, Mapping::StepTime(times))
-    }
-
-    fn absent(self, inner: Box<dyn Operator + 'a>, argument: &Expr, grid: Grid) -> Node<'a> {
-        let head = SeriesHead { labels: absent_labels(argument), drop_name: false };
-        Node::new(Absent { inner, head: Some(head), steps: grid.count }, true)
-    }
-
-    fn relabel(self, name: &str, arguments: &'a [Expr], grid: Grid) -> Built<Node<'a>> {
-        let text = |index: usize| string(&arguments[index]).map(str::to_owned);
-        let destination = text(1)?;
-        let checked = |label: String, which: &str| {
-            if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
-                let text = format!("invalid {which} label name in {name}(): {label}");
-                return Err(QueryError::Execution(text));
-            }
-            Ok(label)
+    /// An aggregation that gives back some of its input's series. `values`: its parameter, one a step.
+    fn selecting(
+        self,
+        expr: &'a Expr,
+        aggregate: &'a Aggregate,
+        mut inner: Node<'a>,
+        values: Vec<f64>,
+    ) -> Built<Node<'a>> {
+        let Aggregate { op, parameter, grouping, .. } = aggregate;
+        let context = self.context;
+        let kept = inner.unique_without_name;
+        let wants_any = match (op, parameter) {
+            (Aggregation::LimitRatio, Some(parameter)) => check_ratio(context, &values, parameter.span)?,
+            _ => check_count(&values)?,
         };
-        let relabel = if name == "label_replace" {
-            let pattern = text(4)?;
-            let compiled = compile_anchored(&pattern).map_err(|_| {
-                QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
-            })?;
-            let destination = checked(destination, "destination")?;
-            let replacement = split_replacement(&text(2)?);
-            Relabel::Replace { destination, replacement, source: text(3)?, pattern: compiled }
-        } else {
-            let sources = (3..arguments.len()).map(|index| checked(text(index)?, "source"));
-            let sources = sources.collect::<Built<Vec<_>>>()?;
-            Relabel::Join { destination: checked(destination, "destination")?, separator: text(2)?, sources }
-        };
-        let inner = self.vector(&arguments[0], grid)?.operator;
-        let operator = Distinct::new(self.context, Box::new(Relabelled { inner, relabel }))?;
-        Ok(Node::new(operator, false))
-    }
-
-    fn sort(self, expr: &'a Expr, call: &'a Call, grid: Grid) -> Built<Node<'a>> {
-        let inner = self.vector(&call.arguments[0], grid)?;
-        if self.context.start_ms != self.context.end_ms {
-            self.context.annotate(Annotation::SortInRangeQuery, expr.span);
+        if !wants_any {
+            // What the operand warns of is wanted all the same.
+            while inner.operator.next_into(&mut Column::default())?.is_some() {}
+            return Ok(Node::new(Empty, true));
         }
-        if grid.count != 1 {
-            return Ok(inner);
-        }
-        let name = call.function.name;
-        let descending = name.ends_with("_desc");
-        let key = if name.starts_with("sort_by_label") {
-            let names = call.arguments[1..].iter().map(|name| string(name).map(str::to_owned));
-            SortKey::Labels { names: names.collect::<Built<Vec<_>>>()?, descending }
-        } else {
-            SortKey::Value { descending }
-        };
-        Ok(Node::new(
-            Collected::new(Sorted::new(self.context, inner.operator, key)),
-            inner.unique_without_name,
-        ))
-    }
-
-    fn histogram(self, name: &str, arguments: &'a [Expr], grid: Grid) -> Built<Node<'a>> {
-        let (vector, question) = match name {
-            "histogram_quantile" => {
-                let wanted = self.scalar(&arguments[0], grid)?;
-                self.note_each_quantile(&wanted, &arguments[0]);
-                (&arguments[1], HistogramQuestion::Quantile(wanted))
-            }
-            "histogram_fraction" => {
-                let lower = self.scalar(&arguments[0], grid)?;
-                let upper = self.scalar(&arguments[1], grid)?;
-                (&arguments[2], HistogramQuestion::Fraction { lower, upper })
-            }
+        let limit = match op {
+            Aggregation::LimitRatio => Limit::Ratio(values),
+            Aggregation::Limitk => Limit::count(context, grouping, values)?,
             _ => {
-                let label = string(&arguments[1])?.to_owned();
-                let mut wanted = Vec::new();
-                for argument in &arguments[2..] {
-                    let values = self.scalar(argument, grid)?;
-                    self.note_each_quantile(&values, argument);
-                    wanted.push(values);
-                }
-                (&arguments[0], HistogramQuestion::Quantiles { label, wanted })
+                let which = (*op, expr.span);
+                let operator = SelectOperator::new(context, inner.operator, which, grouping, values);
+                return Ok(Node::new(Collected::new(operator), kept));
             }
         };
-        let inner = self.vector(vector, grid)?;
-        let unique = inner.unique_without_name && name != "histogram_quantiles";
-        let operator = Collected::new(HistogramOperator::new(
-            self.context,
-            inner.operator,
-            question,
-            (grid, unwrap(vector).span),
-        ));
-        self.renamed(operator, unique)
-    }
-
-    fn note_each_quantile(self, values: &[f64], argument: &Expr) {
-        for wanted in values {
-            note_quantile(self.context, *wanted, unwrap(argument).span);
-        }
-    }
-
-    fn window_call(self, call: &'a Call, grid: Grid) -> Built<Node<'a>> {
-        let name = call.function.name;
-        let arguments = call.arguments.as_slice();
-        let matrix = call.function.arguments.iter().position(|kind| *kind == ValueType::Matrix).unwrap_or(0);
-        let argument = unwrap(&arguments[matrix]);
-        let scalar = |index: usize| self.scalar(&arguments[index], grid);
-        let range = self.range_vector(argument, grid)?;
-        if range.mode != RangeMode::Plain {
-            return self.extended_call(name, range, argument);
-        }
-        let function = match name {
-            "rate" => WindowFunction::Extrapolated { counter: true, per_second: true },
-            "increase" => WindowFunction::Extrapolated { counter: true, per_second: false },
-            "delta" => WindowFunction::Extrapolated { counter: false, per_second: false },
-            "irate" => WindowFunction::Instant { counter: true },
-            "idelta" => WindowFunction::Instant { counter: false },
-            "avg_over_time" => WindowFunction::Avg,
-            "min_over_time" => WindowFunction::Min,
-            "max_over_time" => WindowFunction::Max,
-            "sum_over_time" => WindowFunction::Sum,
-            "count_over_time" => WindowFunction::Count,
-            "first_over_time" => WindowFunction::First,
-            "last_over_time" => WindowFunction::Last,
-            "present_over_time" | "absent_over_time" => WindowFunction::Present,
-            "stddev_over_time" => WindowFunction::Stddev,
-            "stdvar_over_time" => WindowFunction::Stdvar,
-            "mad_over_time" => WindowFunction::Mad,
-            "changes" => WindowFunction::Changes,
-            "resets" => WindowFunction::Resets,
-            "deriv" => WindowFunction::Deriv,
-            "predict_linear" => WindowFunction::PredictLinear(scalar(1)?),
-            "quantile_over_time" => WindowFunction::Quantile(scalar(0)?),
-            "double_exponential_smoothing" => {
-                WindowFunction::DoubleExponentialSmoothing { smoothing: scalar(1)?, trend: scalar(2)? }
-            }
-            "ts_of_first_over_time" => WindowFunction::TimeOfFirst,
-            "ts_of_last_over_time" => WindowFunction::TimeOfLast,
-            "ts_of_min_over_time" => WindowFunction::TimeOfMin,
-            "ts_of_max_over_time" => WindowFunction::TimeOfMax,
-            _ => return Err(QueryError::Unsupported(format!("function {name}"))),
-        };
-        // Prometheus points at the first argument, whichever it is, and has forgotten where a subquery stood.
-        let first = unwrap(&arguments[0]);
-        let forgotten = matches!(first.kind, ExprKind::Subquery(_));
-        let span = if forgotten { Span { line: 1, column: 1, ..Span::default() } } else { first.span };
-        let keeps_name = matches!(function, WindowFunction::First | WindowFunction::Last);
-        let times = (range.clock, range.range_ms);
-        let unique = range.unique_without_name;
-        let operator = WindowOperator::new(self.context, range.stream, times, function, span);
-        if name == "absent_over_time" {
-            return Ok(self.absent(Box::new(operator), argument, grid));
-        }
-        if keeps_name { Ok(Node::new(operator, unique)) } else { self.renamed(operator, unique) }
-    }
-
-    fn extended_call(self, name: &str, range: RangeVector<'a>, argument: &Expr) -> Built<Node<'a>> {
-        let function = match (name, range.mode) {
-            ("rate", _) => ExtendedFunction::Rate,
-            ("increase", _) => ExtendedFunction::Increase,
-            ("delta", _) => ExtendedFunction::Delta,
-            ("changes", RangeMode::Anchored) => ExtendedFunction::Changes,
-            ("resets", RangeMode::Anchored) => ExtendedFunction::Resets,
-            (_, RangeMode::Anchored) => {
-                return Err(QueryError::Execution(format!(
-                    "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with \
-                     {name}"
-                )));
-            }
-            _ => {
-                return Err(QueryError::Execution(format!(
-                    "smoothed modifier can only be used with: delta, increase, rate - not with {name}"
-                )));
-            }
-        };
-        let unique = range.unique_without_name;
-        let operator = ExtendedWindow::new(self.context, range, function, argument.span);
-        self.renamed(operator, unique)
+        Ok(Node::new(Limited { inner: inner.operator, limit }, kept))
     }
 }
 
@@ -603,77 +422,19 @@ pub(crate) fn value_type(expr: &Expr) -> ValueType {
 }
 
 /// An expression that the parser's type check does not let through.
-fn wrong_type(expr: &Expr) -> QueryError {
+pub(super) fn wrong_type(expr: &Expr) -> QueryError {
     QueryError::Invalid(format!("unexpected type {} of expression {expr}", value_type(expr)))
 }
 
-fn string(expr: &Expr) -> Built<&str> {
+pub(super) fn string(expr: &Expr) -> Built<&StringValue> {
     match &unwrap(expr).kind {
-        ExprKind::String(text) => Ok(text),
+        ExprKind::String(value) => Ok(value),
         _ => Err(wrong_type(expr)),
     }
-}
-
-fn quote(text: &str) -> String {
-    crate::syntax::printer::quote(text)
 }
 
 fn has_one_name(matchers: &[Matcher]) -> bool {
     matchers.iter().any(|matcher| {
         matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal && !matcher.value().is_empty()
     })
-}
-
-/// One series without labels.
-fn constant_series<'a>(column: Vec<f64>) -> Node<'a> {
-    let head = SeriesHead { labels: Labels::empty(), drop_name: false };
-    Node::new(Computed::new(vec![(head, column)]), true)
-}
-
-/// The labels that a selector fixes to one value: those of what is absent.
-fn absent_labels(expr: &Expr) -> Labels {
-    let matchers = match &unwrap(expr).kind {
-        ExprKind::Vector(selector) => &selector.matchers.0,
-        ExprKind::Matrix(matrix) => &matrix.selector.matchers.0,
-        _ => return Labels::empty(),
-    };
-    let mut labels = LabelsBuilder::default();
-    let mut seen = Vec::new();
-    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
-        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
-            labels.set(matcher.name(), matcher.value());
-            seen.push(matcher.name());
-        } else {
-            labels.remove(matcher.name());
-        }
-    }
-    labels.finish()
-}
-
-/// Whether an expression has the same value at every step.
-fn is_step_invariant(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::Number { .. } | ExprKind::String(_) => true,
-        ExprKind::Vector(selector) => selector.modifiers.at.is_some(),
-        ExprKind::Matrix(matrix) => matrix.selector.modifiers.at.is_some(),
-        ExprKind::Subquery(subquery) => subquery.modifiers.at.is_some(),
-        ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => is_step_invariant(inner),
-        ExprKind::Binary(binary) => is_step_invariant(&binary.left) && is_step_invariant(&binary.right),
-        // As in Prometheus a parameter is taken at the first step if the operand is invariant.
-        ExprKind::Aggregate(aggregate) => {
-            is_step_invariant(&aggregate.operand)
-                && aggregate.parameter.as_ref().is_none_or(is_step_invariant)
-        }
-        ExprKind::Call(call) => {
-            let of_selector = |argument: &Expr| matches!(unwrap(argument).kind, ExprKind::Vector(_));
-            match call.function.name {
-                "timestamp" => {
-                    call.arguments.iter().all(|argument| of_selector(argument) && is_step_invariant(argument))
-                }
-                "days_in_month" | "day_of_month" | "day_of_week" | "day_of_year" | "hour" | "minute"
-                | "month" | "year" | "predict_linear" | "time" | "start" | "end" | "range" | "step" => false,
-                _ => call.arguments.iter().all(is_step_invariant),
-            }
-        }
-    }
 }

@@ -1,6 +1,12 @@
 //! One series' values at all steps of a grid, and the grid itself.
 
-use vedette_model::{Labels, METRIC_NAME, STALE_NAN, is_stale};
+use std::sync::Arc;
+
+use vedette_model::{
+    Histogram, HistogramSample, Labels, METRIC_NAME, STALE_NAN, Samples, Timestamp, is_stale,
+};
+
+use crate::value::SampleValue;
 
 /// The times at which an expression is evaluated: `count` of them, `step_ms` apart.
 #[derive(Clone, Copy, Debug)]
@@ -28,15 +34,142 @@ impl Grid {
     }
 }
 
-/// What stands in a column where a series has no value.
+/// What stands among a column's floats where a series has none.
 ///
 /// The staleness marker can not be a value: selectors take it out, and arithmetic, which makes NaNs quiet,
 /// never gives it. So a column needs no second array for presence.
 pub(crate) const ABSENT: f64 = STALE_NAN;
 
-/// Whether a column's value is there.
+/// Whether a float is there.
 pub(crate) fn is_present(value: f64) -> bool {
     !is_stale(value)
+}
+
+/// One series' values at all steps.
+///
+/// Floats have an array of their own, in which a histogram is absent: what works on floats alone reads only that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Column {
+    /// One a step.
+    pub(crate) floats: Vec<f64>,
+    /// One a step, and none where there is a float. Empty while the series has no histogram at all.
+    histograms: Vec<Option<Arc<Histogram>>>,
+}
+
+impl Column {
+    /// Without any value.
+    pub(crate) fn absent(steps: usize) -> Self {
+        vec![ABSENT; steps].into()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.floats.clear();
+        self.histograms.clear();
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.floats.len()
+    }
+
+    /// Whether any step may have a histogram.
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    /// The steps that have histograms, and these.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &Arc<Histogram>)> {
+        self.histograms.iter().enumerate().filter_map(|(step, histogram)| Some((step, histogram.as_ref()?)))
+    }
+
+    pub(crate) fn is_present(&self, step: usize) -> bool {
+        is_present(self.floats[step]) || self.histogram(step).is_some()
+    }
+
+    /// Whether any step has a value.
+    pub(crate) fn any(&self) -> bool {
+        self.floats.iter().any(|value| is_present(*value)) || self.histograms.iter().any(Option::is_some)
+    }
+
+    pub(crate) fn sample(&self, step: usize) -> Option<SampleValue> {
+        let value = self.floats[step];
+        if is_present(value) {
+            return Some(SampleValue::Float(value));
+        }
+        self.histogram(step).map(|histogram| SampleValue::Histogram(Arc::clone(histogram)))
+    }
+
+    /// The steps that have values, and these.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (usize, SampleValue)> {
+        (0..self.steps()).filter_map(|step| Some((step, self.sample(step)?)))
+    }
+
+    pub(crate) fn set(&mut self, step: usize, sample: Option<SampleValue>) {
+        self.floats[step] = ABSENT;
+        if let Some(slot) = self.histograms.get_mut(step) {
+            *slot = None;
+        }
+        match sample {
+            Some(SampleValue::Float(value)) => self.floats[step] = value,
+            Some(SampleValue::Histogram(histogram)) => {
+                self.histograms.resize(self.floats.len(), None);
+                self.histograms[step] = Some(histogram);
+            }
+            None => {}
+        }
+    }
+
+    /// Leaves the floats alone.
+    pub(crate) fn drop_histograms(&mut self) {
+        self.histograms.clear();
+    }
+
+    /// Repeats the only step.
+    pub(crate) fn repeat(&mut self, count: usize) {
+        if let Some(value) = self.floats.first().copied() {
+            self.floats.resize(count, value);
+        }
+        if let Some(histogram) = self.histograms.first().cloned() {
+            self.histograms.resize(count, histogram);
+        }
+    }
+
+    /// Puts its values, with their times, in `samples`.
+    pub(crate) fn to_samples(&self, grid: Grid, samples: &mut Samples) {
+        samples.clear();
+        for (step, value) in self.floats.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+            samples.push(Timestamp::from_millis(grid.time_ms(step)), *value);
+        }
+        for (step, histogram) in self.histograms() {
+            let histogram = Arc::clone(histogram);
+            samples.histograms.push(HistogramSample { at_ms: grid.time_ms(step), start_ms: 0, histogram });
+        }
+    }
+
+    /// What it counts against the budget: a histogram takes the room of as many floats as fit into it.
+    pub(crate) fn weight(&self) -> usize {
+        self.floats.len() + self.histograms().map(|(_, histogram)| histogram_weight(histogram)).sum::<usize>()
+    }
+}
+
+impl From<Vec<f64>> for Column {
+    fn from(floats: Vec<f64>) -> Self {
+        Self { floats, histograms: Vec::new() }
+    }
+}
+
+/// How many samples a histogram and its time count for, as Prometheus counts: one for each 16 bytes.
+pub(crate) fn histogram_weight(histogram: &Histogram) -> usize {
+    (histogram.size_bytes() + 8) / 16
+}
+
+/// What samples count against the budget.
+pub(crate) fn weight(samples: &Samples) -> usize {
+    let histograms = samples.histograms.iter().map(|sample| histogram_weight(&sample.histogram));
+    samples.at_ms.len() + histograms.sum::<usize>()
 }
 
 /// Which series a column is of.
@@ -79,12 +212,15 @@ impl StepSet {
     }
 
     /// Adds the steps at which `column` has a value; whether none was there.
-    pub(crate) fn insert_present(&mut self, column: &[f64]) -> bool {
+    pub(crate) fn insert_present(&mut self, column: &Column) -> bool {
         let mut fresh = true;
-        for (step, value) in column.iter().enumerate() {
+        for (step, value) in column.floats.iter().enumerate() {
             if is_present(*value) {
                 fresh &= self.insert(step);
             }
+        }
+        for (step, _) in column.histograms() {
+            fresh &= self.insert(step);
         }
         fresh
     }

@@ -68,7 +68,7 @@ fn evaluate(context: &Context<'_>, expr: &DurationExpr) -> Result<f64, QueryErro
             match op {
                 BinaryOp::Div if right == 0.0 => return by_zero("division"),
                 BinaryOp::Mod if right == 0.0 => return by_zero("modulo"),
-                _ => crate::eval::binary::apply(*op, left, right).0,
+                _ => crate::eval::arithmetic::apply(*op, left, right).0,
             }
         }
     })

@@ -1,15 +1,18 @@
 //! Range selectors with `anchored` and `smoothed`, which look beyond their boundaries.
 
-use vedette_model::{Matcher, Samples, Timestamp};
+use vedette_model::{Samples, Timestamp};
 
 use crate::ast::{RangeMode, Span};
 use crate::error::QueryError;
+use crate::eval::annotations::Annotation;
 use crate::eval::builder::RangeVector;
-use crate::eval::column::{ABSENT, SeriesHead, is_present, without_metric};
+use crate::eval::column::{Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
+use crate::eval::mixed::{Part, Point, count_neighbours};
 use crate::eval::operator::Operator;
-use crate::eval::selector::{Clock, SampleStream, StoredSamples};
+use crate::eval::selector::Clock;
 use crate::eval::window::{note_counter, seconds};
+use crate::value::SampleValue;
 
 /// The functions that know what to do with samples outside the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub(crate) enum ExtendedFunction {
 }
 
 /// The value at `time_ms` on the line between two samples. A counter that fell began again at zero.
-fn interpolate(samples: &Samples, left: usize, right: usize, time_ms: i64, counter: bool) -> f64 {
+pub(super) fn interpolate(samples: &Samples, left: usize, right: usize, time_ms: i64, counter: bool) -> f64 {
     let (mut from, to) = (samples.values[left], samples.values[right]);
     if counter && to < from {
         from = 0.0;
@@ -90,11 +93,11 @@ pub(crate) fn extend(samples: &Samples, start_ms: i64, end_ms: i64, mode: RangeM
 
 /// `rate(x[5m] anchored)` and the like.
 pub(crate) struct ExtendedWindow<'a> {
-    context: &'a Context<'a>,
-    range: RangeVector<'a>,
-    function: ExtendedFunction,
-    span: Span,
-    samples: Samples,
+    pub(super) context: &'a Context<'a>,
+    pub(super) range: RangeVector<'a>,
+    pub(super) function: ExtendedFunction,
+    pub(super) span: Span,
+    pub(super) samples: Samples,
 }
 
 impl<'a> ExtendedWindow<'a> {
@@ -107,22 +110,31 @@ impl<'a> ExtendedWindow<'a> {
         Self { context, range, function, span, samples: Samples::default() }
     }
 
-    fn value(&self, (from, to): (usize, usize), start_ms: i64, end_ms: i64) -> f64 {
-        if from >= to {
-            return ABSENT;
-        }
-        match self.function {
-            ExtendedFunction::Changes | ExtendedFunction::Resets => self.counted((from, to), start_ms),
-            _ => self.change((from, to), start_ms, end_ms),
+    pub(super) fn is_counter(&self) -> bool {
+        self.function != ExtendedFunction::Delta
+    }
+
+    /// The value of one window; `part` reaches beyond it.
+    fn sample(&self, metric: &str, part: &Part, start_ms: i64, end_ms: i64) -> Option<SampleValue> {
+        let counted = matches!(self.function, ExtendedFunction::Changes | ExtendedFunction::Resets);
+        match (part.floats.is_empty(), part.histograms.is_empty()) {
+            (true, true) => None,
+            _ if counted => self.counted(part, start_ms).map(SampleValue::Float),
+            (false, true) => self.change(part, start_ms, end_ms).map(SampleValue::Float),
+            (true, false) => self.histogram_change(metric, part, (start_ms, end_ms)),
+            (false, false) => {
+                let metric = metric.to_owned();
+                self.context.annotate(Annotation::MixedFloatsHistograms { metric }, self.span);
+                None
+            }
         }
     }
 
-    fn change(&self, part: (usize, usize), start_ms: i64, end_ms: i64) -> f64 {
+    fn change(&self, part: &Part, start_ms: i64, end_ms: i64) -> Option<f64> {
         let smoothed = self.range.mode == RangeMode::Smoothed;
-        let counter = self.function != ExtendedFunction::Delta;
-        let Some(found) = bounds(&self.samples, part, (start_ms, end_ms), smoothed, counter) else {
-            return ABSENT;
-        };
+        let counter = self.is_counter();
+        let part = (part.floats.start, part.floats.end);
+        let found = bounds(&self.samples, part, (start_ms, end_ms), smoothed, counter)?;
         let mut change = found.right - found.left;
         if counter {
             let mut correction = 0.0;
@@ -138,103 +150,56 @@ impl<'a> ExtendedWindow<'a> {
             }
             change += correction;
         }
-        if self.function == ExtendedFunction::Rate { change / seconds(self.range.range_ms) } else { change }
+        Some(if self.function == ExtendedFunction::Rate {
+            change / seconds(self.range.range_ms)
+        } else {
+            change
+        })
     }
 
     /// Changes or resets, the last sample at or before the start included.
-    fn counted(&self, (from, to): (usize, usize), start_ms: i64) -> f64 {
-        let outside = self.samples.at_ms[from..to].partition_point(|at_ms| *at_ms <= start_ms);
-        if from + outside >= to {
-            return ABSENT;
-        }
-        let values = &self.samples.values[from + outside.saturating_sub(1)..to];
-        let counts = |pair: &&[f64]| match self.function {
-            ExtendedFunction::Resets => pair[1] < pair[0],
-            _ => pair[1] != pair[0] && !(pair[1].is_nan() && pair[0].is_nan()),
+    fn counted(&self, part: &Part, start_ms: i64) -> Option<f64> {
+        let uses_starts = self.context.engine.use_start_timestamps;
+        let counts = |before: &Point<'_>, point: &Point<'_>| match self.function {
+            ExtendedFunction::Resets => point.is_reset(before, uses_starts),
+            _ => point.is_change(before),
         };
-        values.windows(2).filter(counts).count() as f64
+        let points = || part.points(&self.samples);
+        let outside = points().take_while(|point| point.at_ms <= start_ms).count();
+        let inside = part.len() > outside;
+        inside.then(|| count_neighbours(points().skip(outside.saturating_sub(1)), counts))
     }
 }
 
 impl Operator for ExtendedWindow<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             let Some(mut head) = self.range.stream.next_into(&mut self.samples)? else { return Ok(None) };
             let Clock { grid, .. } = self.range.clock;
             let lookback_ms = self.context.lookback_ms();
             let after_ms = if self.range.mode == RangeMode::Smoothed { lookback_ms } else { 0 };
-            column.clear();
+            let metric = head.labels.metric_name().unwrap_or("");
+            *column = Column::absent(grid.count);
             for step in 0..grid.count {
                 let end_ms = self.range.clock.time_ms(step);
                 let start_ms = end_ms.saturating_sub(self.range.range_ms);
-                let at_ms = &self.samples.at_ms;
-                let from = at_ms.partition_point(|at_ms| *at_ms <= start_ms.saturating_sub(lookback_ms));
-                let to = at_ms.partition_point(|at_ms| *at_ms <= end_ms.saturating_add(after_ms));
-                column.push(self.value((from, to), start_ms, end_ms));
+                let from_ms = start_ms.saturating_sub(lookback_ms);
+                let part = Part::between(&self.samples, from_ms, end_ms.saturating_add(after_ms));
+                column.set(step, self.sample(metric, &part, start_ms, end_ms));
             }
-            if !column.iter().any(|value| is_present(*value)) {
+            if !column.any() {
                 continue;
             }
             let counter = matches!(self.function, ExtendedFunction::Rate | ExtendedFunction::Increase);
-            if let (true, Some(name)) = (counter, head.labels.metric_name()) {
-                let kind = head.labels.get("__type__").unwrap_or("");
-                note_counter(self.context, name, kind, self.span);
+            let has_floats = column.floats.iter().any(|value| is_present(*value));
+            if counter && has_floats && !metric.is_empty() {
+                note_counter(self.context, metric, head.labels.get("__type__").unwrap_or(""), self.span);
             }
             head.drop_name = true;
             if !self.context.delays_names() {
                 head.labels = without_metric(&head.labels);
             }
             return Ok(Some(head));
-        }
-    }
-}
-
-/// `x smoothed`: the value at each step on the line between the samples around it.
-pub(crate) struct SmoothedSelector<'a> {
-    stream: StoredSamples<'a>,
-    clock: Clock,
-    lookback_ms: i64,
-    samples: Samples,
-}
-
-impl<'a> SmoothedSelector<'a> {
-    pub(crate) fn new(context: &'a Context<'a>, matchers: &'a [Matcher], clock: Clock) -> Self {
-        let lookback_ms = context.lookback_ms();
-        let start_ms = clock.first_ms().saturating_sub(lookback_ms - 1);
-        let end_ms = clock.last_ms().saturating_add(lookback_ms);
-        let stream = StoredSamples::new(context, matchers, start_ms, end_ms);
-        Self { stream, clock, lookback_ms, samples: Samples::default() }
-    }
-
-    fn value(&self, time_ms: i64) -> f64 {
-        let Samples { at_ms, values, .. } = &self.samples;
-        let from = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_sub(self.lookback_ms));
-        let to = at_ms.partition_point(|at_ms| *at_ms <= time_ms.saturating_add(self.lookback_ms));
-        let next = at_ms[from..to].partition_point(|at_ms| *at_ms < time_ms) + from;
-        if next < to && at_ms[next] == time_ms {
-            return values[next];
-        }
-        match next > from {
-            true if next < to => interpolate(&self.samples, next - 1, next, time_ms, false),
-            // Nothing follows yet: the last value stands.
-            true => values[next - 1],
-            false => ABSENT,
-        }
-    }
-}
-
-impl Operator for SmoothedSelector<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
-        loop {
-            let Some(head) = self.stream.next_into(&mut self.samples)? else { return Ok(None) };
-            column.clear();
-            for step in 0..self.clock.grid.count {
-                let value = self.value(self.clock.time_ms(step));
-                column.push(value);
-            }
-            if column.iter().any(|value| is_present(*value)) {
-                return Ok(Some(head));
-            }
         }
     }
 }

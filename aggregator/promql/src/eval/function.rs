@@ -1,10 +1,15 @@
 //! Functions of single values, and the operator that applies them.
 
+use std::sync::Arc;
+
+use vedette_model::Histogram;
+
 use crate::error::QueryError;
 use crate::eval::calendar::Civil;
-use crate::eval::column::{ABSENT, SeriesHead, is_present, without_metric};
+use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
 use crate::eval::operator::Operator;
+use crate::value::SampleValue;
 
 /// A function from value to value.
 pub(crate) type Simple = fn(f64) -> f64;
@@ -135,6 +140,37 @@ impl Mapping {
             Self::StepTime(times) => times[step],
         }
     }
+
+    /// What becomes of a histogram. Most functions are for floats alone.
+    fn apply_to_histogram(&self, step: usize, histogram: &Histogram) -> Option<SampleValue> {
+        match self {
+            Self::Negate => {
+                let mut negated = histogram.clone();
+                negated.mul(-1.0);
+                Some(SampleValue::Histogram(Arc::new(negated)))
+            }
+            Self::StepTime(times) => Some(SampleValue::Float(times[step])),
+            _ => None,
+        }
+    }
+
+    fn apply_to_column(&self, column: &mut Column) {
+        for (step, value) in column.floats.iter_mut().enumerate() {
+            if is_present(*value) {
+                *value = self.apply(step, *value);
+            }
+        }
+        if column.has_histograms() {
+            let found: Vec<_> = column
+                .histograms()
+                .map(|(step, histogram)| (step, self.apply_to_histogram(step, histogram)))
+                .collect();
+            column.drop_histograms();
+            for (step, sample) in found {
+                column.set(step, sample);
+            }
+        }
+    }
 }
 
 /// `abs(x)` and the like: value by value; the result is another metric.
@@ -145,17 +181,11 @@ pub(crate) struct Mapped<'a> {
 }
 
 impl Operator for Mapped<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             let Some(mut head) = self.inner.next_into(column)? else { return Ok(None) };
-            let mut any = false;
-            for (step, value) in column.iter_mut().enumerate() {
-                if is_present(*value) {
-                    *value = self.mapping.apply(step, *value);
-                    any |= is_present(*value);
-                }
-            }
-            if !any {
+            self.mapping.apply_to_column(column);
+            if !column.any() {
                 continue;
             }
             head.drop_name = true;
@@ -176,18 +206,18 @@ pub(crate) struct Absent<'a> {
 }
 
 impl Operator for Absent<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         let Some(head) = self.head.take() else { return Ok(None) };
         let mut result = vec![1.0; self.steps];
         while self.inner.next_into(column)?.is_some() {
-            for (result, value) in result.iter_mut().zip(column.iter()) {
-                if is_present(*value) {
+            for (step, result) in result.iter_mut().enumerate() {
+                if column.is_present(step) {
                     *result = ABSENT;
                 }
             }
         }
-        *column = result;
-        Ok(column.iter().any(|value| is_present(*value)).then_some(head))
+        *column = result.into();
+        Ok(column.any().then_some(head))
     }
 }
 

@@ -1,161 +1,20 @@
-//! Classic histograms: quantiles and fractions from cumulative buckets.
+//! Functions that ask histograms, classic or native, for quantiles and fractions.
 
-use std::cmp::Ordering;
+use std::collections::HashMap;
 
+use rustc_hash::FxBuildHasher;
+use vedette_model::number::format_exposition;
 use vedette_model::{BUCKET_LABEL, Labels};
 
 use crate::ast::Span;
 use crate::error::QueryError;
-use crate::eval::annotations::{Annotation, Monotonicity};
-use crate::eval::column::{ABSENT, Grid, SeriesHead, is_present, without_metric};
+use crate::eval::annotations::Annotation;
+use crate::eval::classic::{Bucket, bucket_fraction, bucket_quantile, parse_bound};
+use crate::eval::column::{ABSENT, Column, Grid, SeriesHead, is_present, without_metric};
 use crate::eval::context::{Context, Held};
+use crate::eval::native;
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
-use crate::syntax::parse_number;
-
-/// Differences that are smaller than this share of the counts come from rounding.
-const SMALL_DELTA: f64 = 1e-12;
-
-/// A bucket: its upper bound, and how many observations are at or below it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
-    upper: f64,
-    count: f64,
-}
-
-/// Sorts buckets by bound and adds up those with the same one. False without a bucket for all observations.
-fn normalize(buckets: &mut Vec<Bucket>) -> bool {
-    buckets.sort_by(|left, right| left.upper.total_cmp(&right.upper));
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
-        return false;
-    }
-    buckets.dedup_by(|later, earlier| {
-        let same = later.upper == earlier.upper;
-        if same {
-            earlier.count += later.count;
-        }
-        same
-    });
-    true
-}
-
-/// Makes counts rise, which they must but may not after a rate over racing scrapes. What was forced, if anything.
-fn force_monotonic(buckets: &mut [Bucket], time_ms: i64) -> Option<Monotonicity> {
-    let mut forced: Option<Monotonicity> = None;
-    let mut last = buckets[0].count;
-    for bucket in &mut buckets[1..] {
-        let count = bucket.count;
-        if count == last {
-            continue;
-        }
-        if almost_equal(last, count, SMALL_DELTA) {
-            bucket.count = last;
-        } else if count < last {
-            bucket.count = last;
-            let forced = forced.get_or_insert(Monotonicity {
-                first_ms: time_ms,
-                last_ms: time_ms,
-                bucket_min: bucket.upper,
-                bucket_max: bucket.upper,
-                difference_max: 0.0,
-                samples: 1,
-            });
-            forced.bucket_max = bucket.upper;
-            forced.difference_max = forced.difference_max.max(last - count);
-        } else {
-            last = count;
-        }
-    }
-    forced
-}
-
-/// Whether two numbers differ by less than `epsilon` of their sum.
-pub(crate) fn almost_equal(left: f64, right: f64, epsilon: f64) -> bool {
-    if left == right || (left.is_nan() && right.is_nan()) {
-        return true;
-    }
-    let sum = left.abs() + right.abs();
-    let difference = (left - right).abs();
-    if left == 0.0 || right == 0.0 || sum < f64::MIN_POSITIVE {
-        return difference < epsilon * f64::MIN_POSITIVE;
-    }
-    difference / sum.min(f64::MAX) < epsilon
-}
-
-fn bucket_quantile(wanted: f64, buckets: &mut Vec<Bucket>, time_ms: i64) -> (f64, Option<Monotonicity>) {
-    if wanted.is_nan() {
-        return (f64::NAN, None);
-    }
-    if wanted < 0.0 {
-        return (f64::NEG_INFINITY, None);
-    }
-    if wanted > 1.0 {
-        return (f64::INFINITY, None);
-    }
-    if !normalize(buckets) {
-        return (f64::NAN, None);
-    }
-    let forced = force_monotonic(buckets, time_ms);
-    let last = buckets.len() - 1;
-    let observations = buckets[last].count;
-    if last == 0 || observations == 0.0 {
-        return (f64::NAN, forced);
-    }
-    let mut rank = wanted * observations;
-    let found =
-        buckets[..last].partition_point(|bucket| bucket.count.partial_cmp(&rank).is_none_or(Ordering::is_lt));
-    if found == last {
-        return (buckets[last - 1].upper, forced);
-    }
-    if found == 0 && buckets[0].upper <= 0.0 {
-        return (buckets[0].upper, forced);
-    }
-    let mut start = 0.0;
-    let mut count = buckets[found].count;
-    if found > 0 {
-        start = buckets[found - 1].upper;
-        count -= buckets[found - 1].count;
-        rank -= buckets[found - 1].count;
-    }
-    (start + (buckets[found].upper - start) * (rank / count), forced)
-}
-
-fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if !normalize(buckets) {
-        return f64::NAN;
-    }
-    let count = buckets[buckets.len() - 1].count;
-    if count == 0.0 || lower.is_nan() || upper.is_nan() {
-        return f64::NAN;
-    }
-    if lower >= upper {
-        return 0.0;
-    }
-    let rank_of = |wanted: f64| {
-        let mut rank = 0.0;
-        // Where the first bound is above zero, there are no negative observations.
-        let mut start = if buckets[0].upper <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
-        for bucket in buckets.iter() {
-            if start >= wanted {
-                return rank;
-            }
-            if bucket.upper > wanted {
-                if start == f64::NEG_INFINITY {
-                    return bucket.count;
-                }
-                return rank + (bucket.count - rank) * (wanted - start) / (bucket.upper - start);
-            }
-            rank = bucket.count;
-            start = bucket.upper;
-        }
-        count
-    };
-    let rank = |wanted: f64| {
-        let rank = rank_of(wanted);
-        if rank > count { count } else { rank }
-    };
-    (rank(upper) - rank(lower)) / count
-}
 
 /// What is asked of a histogram; arguments have one value a step.
 pub(crate) enum HistogramQuestion {
@@ -171,10 +30,16 @@ pub(crate) enum HistogramQuestion {
     },
 }
 
-/// All buckets of one histogram, by bound.
-struct Group {
+/// All buckets of one classic histogram, by bound.
+struct Classic {
     labels: Labels,
     buckets: Vec<(f64, Vec<f64>)>,
+}
+
+/// A series of native histograms.
+struct Native {
+    labels: Labels,
+    column: Column,
 }
 
 /// `histogram_quantile` and its kin.
@@ -185,6 +50,8 @@ pub(crate) struct HistogramOperator<'a> {
     grid: Grid,
     /// Where the vector stands.
     span: Span,
+    classics: Vec<Classic>,
+    natives: Vec<Native>,
 }
 
 impl<'a> HistogramOperator<'a> {
@@ -194,49 +61,84 @@ impl<'a> HistogramOperator<'a> {
         question: HistogramQuestion,
         (grid, span): (Grid, Span),
     ) -> Self {
-        Self { context, inner, question, grid, span }
+        Self { context, inner, question, grid, span, classics: Vec::new(), natives: Vec::new() }
     }
 
-    fn load(&mut self, held: &mut Held<'a>) -> Result<Vec<Group>, QueryError> {
+    fn load(&mut self, held: &mut Held<'a>) -> Result<(), QueryError> {
         let mut keys = KeyIndex::new(KeyLabels::AllBut(vec![BUCKET_LABEL.to_owned()]));
-        let mut groups: Vec<Group> = Vec::new();
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.inner.next_into(&mut column)? {
+            held.grow(column.weight())?;
+            if column.has_histograms() {
+                self.natives.push(Native { labels: head.labels.clone(), column: column.clone() });
+            }
+            if !column.floats.iter().any(|value| is_present(*value)) {
+                continue;
+            }
             let bound = head.labels.get(BUCKET_LABEL).unwrap_or("");
             let Some(upper) = parse_bound(bound) else {
-                let metric = head.labels.metric_name().unwrap_or("").to_owned();
-                self.context
-                    .annotate(Annotation::BadBucketLabel { metric, value: bound.to_owned() }, self.span);
+                let metric = self.metric_to_tell(&head.labels);
+                let annotation = Annotation::BadBucketLabel { metric, value: bound.to_owned() };
+                self.context.annotate(annotation, self.span);
                 continue;
             };
             let number = keys.number(&head.labels);
-            if number == groups.len() {
-                groups.push(Group { labels: keys.project(&head.labels), buckets: Vec::new() });
+            if number == self.classics.len() {
+                self.classics.push(Classic { labels: keys.project(&head.labels), buckets: Vec::new() });
             }
-            held.grow(column.len())?;
-            groups[number].buckets.push((upper, column.clone()));
+            self.classics[number].buckets.push((upper, std::mem::take(&mut column.floats)));
         }
-        Ok(groups)
+        self.drop_conflicts();
+        Ok(())
     }
 
-    fn quantiles(&self, group: &Group, wanted: &[f64]) -> Vec<f64> {
-        self.each_step(group, |step, buckets| {
+    /// Where a classic and a native histogram have the same labels at the same step, neither counts.
+    fn drop_conflicts(&mut self) {
+        let by_labels: HashMap<_, _, FxBuildHasher> = self
+            .classics
+            .iter()
+            .enumerate()
+            .map(|(number, classic)| (classic.labels.clone(), number))
+            .collect();
+        for native in &mut self.natives {
+            let Some(number) = by_labels.get(&native.labels) else { continue };
+            let classic = &mut self.classics[*number];
+            let present = |step: usize| classic.buckets.iter().any(|(_, column)| is_present(column[step]));
+            let both: Vec<_> =
+                native.column.histograms().map(|(step, _)| step).filter(|step| present(*step)).collect();
+            for step in &both {
+                native.column.set(*step, None);
+                classic.buckets.iter_mut().for_each(|(_, column)| column[*step] = ABSENT);
+            }
+            if !both.is_empty() {
+                let metric = metric_to_tell(self.context, &native.labels);
+                self.context.annotate(Annotation::MixedClassicNative { metric }, self.span);
+            }
+        }
+    }
+
+    fn metric_to_tell(&self, labels: &Labels) -> String {
+        metric_to_tell(self.context, labels)
+    }
+
+    fn classic_quantiles(&self, classic: &Classic, wanted: &[f64]) -> Column {
+        self.each_step(classic, |step, buckets| {
             let (value, forced) = bucket_quantile(wanted[step], buckets, self.grid.time_ms(step));
             if let Some(forced) = forced {
-                let metric = group.labels.metric_name().unwrap_or("").to_owned();
+                let metric = self.metric_to_tell(&classic.labels);
                 self.context.annotate_monotonicity(metric, self.span, forced);
             }
             value
         })
     }
 
-    fn each_step(&self, group: &Group, mut value: impl FnMut(usize, &mut Vec<Bucket>) -> f64) -> Vec<f64> {
+    fn each_step(&self, classic: &Classic, mut value: impl FnMut(usize, &mut Vec<Bucket>) -> f64) -> Column {
         let mut buckets = Vec::new();
-        (0..self.grid.count)
+        let floats: Vec<_> = (0..self.grid.count)
             .map(|step| {
                 buckets.clear();
                 buckets.extend(
-                    group
+                    classic
                         .buckets
                         .iter()
                         .filter(|(_, column)| is_present(column[step]))
@@ -244,11 +146,33 @@ impl<'a> HistogramOperator<'a> {
                 );
                 if buckets.is_empty() { ABSENT } else { value(step, &mut buckets) }
             })
-            .collect()
+            .collect();
+        floats.into()
     }
 
-    fn head(&self, group: &Group, extra: Option<(&str, &str)>) -> SeriesHead {
-        let mut labels = group.labels.clone();
+    fn native_column(
+        &self,
+        native: &Native,
+        ask: impl Fn(usize, &vedette_model::Histogram) -> native::Answer,
+    ) -> Column {
+        let mut floats = vec![ABSENT; self.grid.count];
+        for (step, histogram) in native.column.histograms() {
+            let (value, note) = ask(step, histogram);
+            floats[step] = value;
+            if let Some(note) = note {
+                let metric = self.metric_to_tell(&native.labels);
+                self.context.annotate(Annotation::NanObservations { what: note, metric }, self.span);
+            }
+        }
+        floats.into()
+    }
+
+    fn native_quantiles(&self, native: &Native, wanted: &[f64]) -> Column {
+        self.native_column(native, |step, histogram| native::quantile(wanted[step], histogram))
+    }
+
+    fn head(&self, labels: &Labels, extra: Option<(&str, &str)>) -> SeriesHead {
+        let mut labels = labels.clone();
         if !self.context.delays_names() {
             labels = without_metric(&labels);
         }
@@ -259,77 +183,62 @@ impl<'a> HistogramOperator<'a> {
         }
         SeriesHead { labels, drop_name: true }
     }
+
+    /// The quantiles of all histograms, with a label that says which where there may be several.
+    fn all_quantiles(&self, wanted: &[f64], extra: Option<(&str, &str)>) -> Vec<(SeriesHead, Column)> {
+        let natives = self
+            .natives
+            .iter()
+            .map(|native| (self.head(&native.labels, extra), self.native_quantiles(native, wanted)));
+        let classics = self
+            .classics
+            .iter()
+            .map(|classic| (self.head(&classic.labels, extra), self.classic_quantiles(classic, wanted)));
+        natives.chain(classics).collect()
+    }
+
+    fn fractions(&self, lower: &[f64], upper: &[f64]) -> Vec<(SeriesHead, Column)> {
+        let natives = self.natives.iter().map(|native| {
+            let ask = |step: usize, histogram: &_| native::fraction(lower[step], upper[step], histogram);
+            (self.head(&native.labels, None), self.native_column(native, ask))
+        });
+        let classics = self.classics.iter().map(|classic| {
+            let column =
+                self.each_step(classic, |step, buckets| bucket_fraction(lower[step], upper[step], buckets));
+            (self.head(&classic.labels, None), column)
+        });
+        natives.chain(classics).collect()
+    }
+}
+
+/// Messages name the metric only where names are still there at this point of the evaluation.
+fn metric_to_tell(context: &Context<'_>, labels: &Labels) -> String {
+    let name = if context.delays_names() { labels.metric_name() } else { None };
+    name.unwrap_or("").to_owned()
 }
 
 impl<'a> TakesAll<'a> for HistogramOperator<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
-        let groups = self.load(&mut held)?;
-        let mut series = Vec::new();
-        match &self.question {
-            HistogramQuestion::Quantile(wanted) => {
-                for group in &groups {
-                    let column = self.quantiles(group, wanted);
-                    series.push((self.head(group, None), column));
-                }
-            }
+        self.load(&mut held)?;
+        let series = match &self.question {
+            HistogramQuestion::Quantile(wanted) => self.all_quantiles(wanted, None),
             HistogramQuestion::Quantiles { label, wanted } => {
-                for wanted in wanted {
+                let each = wanted.iter().flat_map(|wanted| {
                     let text = wanted.first().map_or_else(String::new, |wanted| open_metrics(*wanted));
-                    for group in &groups {
-                        let column = self.quantiles(group, wanted);
-                        series.push((self.head(group, Some((label, &text))), column));
-                    }
-                }
+                    self.all_quantiles(wanted, Some((label, &text)))
+                });
+                each.collect()
             }
-            HistogramQuestion::Fraction { lower, upper } => {
-                for group in &groups {
-                    let column = self
-                        .each_step(group, |step, buckets| bucket_fraction(lower[step], upper[step], buckets));
-                    series.push((self.head(group, None), column));
-                }
-            }
-        }
+            HistogramQuestion::Fraction { lower, upper } => self.fractions(lower, upper),
+        };
         Ok((Computed::new(series), held))
-    }
-}
-
-/// As Go's `ParseFloat` reads a bound.
-fn parse_bound(text: &str) -> Option<f64> {
-    match text.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str() {
-        "inf" | "infinity" => Some(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }),
-        "" => None,
-        _ => text.parse::<f64>().ok().or_else(|| parse_number(text)),
     }
 }
 
 /// As OpenMetrics writes a number: never without a point or an exponent.
 fn open_metrics(value: f64) -> String {
-    let text = vedette_model::number::format_general_long(value);
+    let text = format_exposition(value);
     let whole = value.is_finite() && !text.contains(['.', 'e']);
     if whole { text + ".0" } else { text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
-        pairs.iter().map(|(upper, count)| Bucket { upper: *upper, count: *count }).collect()
-    }
-
-    #[test]
-    fn quantiles_are_interpolated_inside_a_bucket() {
-        let mut found = buckets(&[(f64::INFINITY, 4.0), (1.0, 2.0), (2.0, 4.0)]);
-        assert_eq!(bucket_quantile(0.5, &mut found, 0).0, 1.0);
-        assert_eq!(bucket_quantile(0.75, &mut found, 0).0, 1.5);
-        assert!(bucket_quantile(0.5, &mut buckets(&[(1.0, 2.0)]), 0).0.is_nan());
-    }
-
-    #[test]
-    fn falling_counts_are_forced_up_and_told() {
-        let mut found = buckets(&[(1.0, 5.0), (2.0, 3.0), (f64::INFINITY, 6.0)]);
-        let (_, forced) = bucket_quantile(0.9, &mut found, 7);
-        assert!(forced.is_some_and(|forced| forced.bucket_min == 2.0 && forced.difference_max == 2.0));
-    }
 }

@@ -4,7 +4,7 @@ use regex::Regex;
 use vedette_model::{Labels, METRIC_NAME};
 
 use crate::error::QueryError;
-use crate::eval::column::SeriesHead;
+use crate::eval::column::{Column, SeriesHead};
 use crate::eval::operator::Operator;
 
 /// How labels are changed.
@@ -98,7 +98,7 @@ pub(crate) struct Relabelled<'a> {
 }
 
 impl Operator for Relabelled<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         let Some(mut head) = self.inner.next_into(column)? else { return Ok(None) };
         if let Some(labels) = self.relabel.apply(&head.labels) {
             head.labels = labels;

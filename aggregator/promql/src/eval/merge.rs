@@ -7,7 +7,7 @@ use rustc_hash::FxBuildHasher;
 use vedette_model::Labels;
 
 use crate::error::QueryError;
-use crate::eval::column::{SeriesHead, StepSet, is_present};
+use crate::eval::column::{Column, SeriesHead, StepSet};
 use crate::eval::context::{Context, Held};
 use crate::eval::operator::{Computed, Operator};
 
@@ -30,14 +30,14 @@ impl<'a> Distinct<'a> {
 }
 
 impl Operator for Distinct<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         let Some(head) = self.inner.next_into(column)? else { return Ok(None) };
         let seen = match self.seen.entry(head.labels.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 // 64 bits are as large as a sample's value.
-                self.held.grow(column.len().div_ceil(64))?;
-                entry.insert(StepSet::new(column.len()))
+                self.held.grow(column.steps().div_ceil(64))?;
+                entry.insert(StepSet::new(column.steps()))
             }
         };
         if seen.insert_present(column) { Ok(Some(head)) } else { Err(same_labelset()) }
@@ -46,7 +46,7 @@ impl Operator for Distinct<'_> {
 
 /// Columns by labels, in the order of their first appearance.
 pub(crate) struct Merged<'a> {
-    series: Vec<(SeriesHead, Vec<f64>)>,
+    series: Vec<(SeriesHead, Column)>,
     index: HashMap<Labels, usize, FxBuildHasher>,
     held: Held<'a>,
 }
@@ -59,7 +59,7 @@ impl<'a> Merged<'a> {
     /// Everything that `operator` gives.
     pub(crate) fn collect(context: &'a Context<'a>, operator: &mut dyn Operator) -> Result<Self, QueryError> {
         let mut merged = Self::new(context)?;
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = operator.next_into(&mut column)? {
             merged.add(head, &mut column)?;
         }
@@ -67,29 +67,32 @@ impl<'a> Merged<'a> {
     }
 
     /// Adds a series; takes the column's memory where its labels are new.
-    fn add(&mut self, head: SeriesHead, column: &mut Vec<f64>) -> Result<(), QueryError> {
+    pub(crate) fn add(&mut self, head: SeriesHead, column: &mut Column) -> Result<(), QueryError> {
         match self.index.entry(head.labels.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(self.series.len());
-                self.held.grow(column.len())?;
+                self.held.grow(column.weight())?;
                 self.series.push((head, std::mem::take(column)));
             }
             Entry::Occupied(entry) => {
                 let (_, known) = &mut self.series[*entry.get()];
-                for (known, value) in known.iter_mut().zip(column.iter()) {
-                    if is_present(*value) {
-                        if is_present(*known) {
-                            return Err(same_labelset());
-                        }
-                        *known = *value;
+                for (step, sample) in column.samples() {
+                    if known.is_present(step) {
+                        return Err(same_labelset());
                     }
+                    known.set(step, Some(sample));
                 }
             }
         }
         Ok(())
     }
 
-    pub(crate) fn into_series(self) -> Vec<(SeriesHead, Vec<f64>)> {
+    /// The series, and the memory that they hold.
+    pub(crate) fn into_computed(self) -> (Computed, Held<'a>) {
+        (Computed::new(self.series), self.held)
+    }
+
+    pub(crate) fn into_series(self) -> Vec<(SeriesHead, Column)> {
         self.series
     }
 }
@@ -112,7 +115,7 @@ impl<'a> Merging<'a> {
 }
 
 impl Operator for Merging<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         if let MergingState::Waiting(inner) = &mut self.state {
             let merged = Merged::collect(self.context, inner.as_mut())?;
             self.state = MergingState::Giving(Computed::new(merged.into_series()));

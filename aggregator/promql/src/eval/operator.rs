@@ -1,7 +1,7 @@
 //! The seam between operators.
 
 use crate::error::QueryError;
-use crate::eval::column::{SeriesHead, is_present};
+use crate::eval::column::{Column, SeriesHead};
 use crate::eval::context::Held;
 
 /// Gives series one after the other.
@@ -9,7 +9,7 @@ use crate::eval::context::Held;
 /// The same labels may come more than once, but then never with values at the same step.
 pub(crate) trait Operator {
     /// Puts the next series' values in `column`, one a step; `None` at the end, when `column` means nothing.
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError>;
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError>;
 }
 
 /// An operator and what is known of its series before the first.
@@ -29,24 +29,24 @@ impl<'a> Node<'a> {
 pub(crate) struct Empty;
 
 impl Operator for Empty {
-    fn next_into(&mut self, _column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, _column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         Ok(None)
     }
 }
 
 /// Series that have been computed already.
 pub(crate) struct Computed {
-    series: std::vec::IntoIter<(SeriesHead, Vec<f64>)>,
+    series: std::vec::IntoIter<(SeriesHead, Column)>,
 }
 
 impl Computed {
-    pub(crate) fn new(series: Vec<(SeriesHead, Vec<f64>)>) -> Self {
+    pub(crate) fn new(series: Vec<(SeriesHead, Column)>) -> Self {
         Self { series: series.into_iter() }
     }
 
-    pub(crate) fn next_into(&mut self, column: &mut Vec<f64>) -> Option<SeriesHead> {
+    pub(crate) fn next_into(&mut self, column: &mut Column) -> Option<SeriesHead> {
         for (head, values) in self.series.by_ref() {
-            if values.iter().any(|value| is_present(*value)) {
+            if values.any() {
                 *column = values;
                 return Some(head);
             }
@@ -56,7 +56,7 @@ impl Computed {
 }
 
 impl Operator for Computed {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         Ok(Computed::next_into(self, column))
     }
 }
@@ -80,7 +80,7 @@ impl<'a, T: TakesAll<'a>> Collected<'a, T> {
 }
 
 impl<'a, T: TakesAll<'a>> Operator for Collected<'a, T> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         let (computed, _) = match &mut self.done {
             Some(done) => done,
             None => {
@@ -99,12 +99,10 @@ pub(crate) struct Repeated<'a> {
 }
 
 impl Operator for Repeated<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         let head = self.inner.next_into(column)?;
-        if let (Some(_), [value]) = (&head, column.as_slice()) {
-            let value = *value;
-            column.clear();
-            column.resize(self.count, value);
+        if head.is_some() {
+            column.repeat(self.count);
         }
         Ok(head)
     }

@@ -6,10 +6,11 @@ use crate::ast::{Expr, ExprKind, RangeMode, ValueType};
 use crate::engine::{EngineOptions, QueryOptions};
 use crate::error::QueryError;
 use crate::eval::builder::{Builder, unwrap, value_type};
-use crate::eval::column::{Grid, SeriesHead, is_present, without_metric};
+use crate::eval::column::{Column, Grid, SeriesHead, weight, without_metric};
 use crate::eval::context::Context;
 use crate::eval::extended::extend;
 use crate::eval::merge::Merged;
+use crate::eval::mixed::Part;
 use crate::eval::operator::Computed;
 use crate::value::{QueryResult, Series, Value, VectorSample};
 
@@ -40,10 +41,10 @@ pub(crate) fn run(run: Run<'_>, expr: &Expr) -> Result<QueryResult, QueryError> 
 fn instant<'a>(context: &'a Context<'a>, expr: &'a Expr) -> Result<Value, QueryError> {
     let grid = Grid::at(context.start_ms);
     let at = Timestamp::from_millis(context.start_ms);
-    let builder = Builder { context };
+    let builder = Builder::new(context);
     Ok(match value_type(expr) {
         ValueType::String => match &unwrap(expr).kind {
-            ExprKind::String(text) => Value::String { at, value: text.clone() },
+            ExprKind::String(value) => Value::String { at, value: value.as_str().to_owned() },
             _ => return Err(QueryError::Invalid(format!("{expr} is no string"))),
         },
         ValueType::Scalar => {
@@ -53,8 +54,7 @@ fn instant<'a>(context: &'a Context<'a>, expr: &'a Expr) -> Result<Value, QueryE
         ValueType::Vector => {
             let series = collect(context, expr, grid)?;
             let samples = series.into_iter().filter_map(|(head, column)| {
-                let value = *column.first().filter(|value| is_present(**value))?;
-                Some(VectorSample { labels: head.labels, at, value })
+                Some(VectorSample { labels: head.labels, at, value: column.sample(0)? })
             });
             Value::Vector(samples.collect())
         }
@@ -72,9 +72,9 @@ fn range<'a>(context: &'a Context<'a>, expr: &'a Expr, step_ms: i64) -> Result<V
     drop(context.hold(grid.count)?);
     let series = match value_type(expr) {
         ValueType::Scalar => {
-            let values = Builder { context }.scalar(expr, grid)?;
+            let values = Builder::new(context).scalar(expr, grid)?;
             let head = SeriesHead { labels: vedette_model::Labels::empty(), drop_name: false };
-            vec![(head, values)]
+            vec![(head, values.into())]
         }
         ValueType::Vector => collect(context, expr, grid)?,
         other => {
@@ -86,19 +86,15 @@ fn range<'a>(context: &'a Context<'a>, expr: &'a Expr, step_ms: i64) -> Result<V
     };
     let mut matrix: Vec<_> = series
         .into_iter()
-        .map(|(head, column)| Series { labels: head.labels, samples: to_samples(&column, grid) })
+        .map(|(head, column)| {
+            let mut samples = Samples::default();
+            column.to_samples(grid, &mut samples);
+            Series { labels: head.labels, samples }
+        })
         .filter(|series| !series.samples.is_empty())
         .collect();
     matrix.sort_by(|left, right| left.labels.cmp(&right.labels));
     Ok(Value::Matrix(matrix))
-}
-
-fn to_samples(column: &[f64], grid: Grid) -> Samples {
-    let mut samples = Samples::default();
-    for (step, value) in column.iter().enumerate().filter(|(_, value)| is_present(**value)) {
-        samples.push(Timestamp::from_millis(grid.time_ms(step)), *value);
-    }
-    samples
 }
 
 /// All series of a vector, each label set once, names dropped where that was put off.
@@ -106,8 +102,8 @@ fn collect<'a>(
     context: &'a Context<'a>,
     expr: &'a Expr,
     grid: Grid,
-) -> Result<Vec<(SeriesHead, Vec<f64>)>, QueryError> {
-    let mut node = Builder { context }.vector(expr, grid)?;
+) -> Result<Vec<(SeriesHead, Column)>, QueryError> {
+    let mut node = Builder::new(context).vector(expr, grid)?;
     let mut series = Merged::collect(context, node.operator.as_mut())?.into_series();
     if series.iter().any(|(head, _)| head.drop_name) && context.delays_names() {
         for (head, _) in series.iter_mut().filter(|(head, _)| head.drop_name) {
@@ -120,7 +116,7 @@ fn collect<'a>(
 
 /// A range vector as it is, at a single time.
 fn matrix<'a>(context: &'a Context<'a>, expr: &'a Expr, grid: Grid) -> Result<Vec<Series>, QueryError> {
-    let mut range = Builder { context }.range_vector(expr, grid)?;
+    let mut range = Builder::new(context).range_vector(expr, grid)?;
     let end_ms = range.clock.last_ms();
     let start_ms = end_ms.saturating_sub(range.range_ms);
     let mut matrix = Vec::new();
@@ -133,12 +129,13 @@ fn matrix<'a>(context: &'a Context<'a>, expr: &'a Expr, grid: Grid) -> Result<Ve
             Samples {
                 at_ms: samples.at_ms[from..to].to_vec(),
                 values: samples.values[from..to].to_vec(),
-                ..Samples::default()
+                starts_ms: Vec::new(),
+                histograms: samples.histograms[Part::between(&samples, start_ms, end_ms).histograms].to_vec(),
             }
         } else {
             extend(&samples, start_ms, end_ms, range.mode)
         };
-        held.grow(inside.len())?;
+        held.grow(weight(&inside))?;
         if !inside.is_empty() {
             let labels = if head.drop_name { without_metric(&head.labels) } else { head.labels };
             matrix.push(Series { labels, samples: inside });

@@ -2,7 +2,7 @@
 
 use crate::ast::{BinaryOp, VectorMatching};
 use crate::error::QueryError;
-use crate::eval::column::{ABSENT, SeriesHead, StepSet, is_present};
+use crate::eval::column::{Column, SeriesHead, StepSet};
 use crate::eval::context::{Context, Held};
 use crate::eval::operator::Operator;
 use crate::eval::signature::{KeyIndex, KeyLabels};
@@ -34,7 +34,7 @@ impl<'a> SetOperator<'a> {
         Ok(Self { left, right, op, keys, present: Vec::new(), steps, decided: false, held })
     }
 
-    fn remember(&mut self, head: &SeriesHead, column: &[f64]) -> Result<(), QueryError> {
+    fn remember(&mut self, head: &SeriesHead, column: &Column) -> Result<(), QueryError> {
         let number = self.keys.number(&head.labels);
         if number == self.present.len() {
             // 64 bits are as large as a sample's value.
@@ -46,19 +46,22 @@ impl<'a> SetOperator<'a> {
     }
 
     /// Leaves in `column` only the steps at which the key's presence is `wanted`; whether any are left.
-    fn keep(&mut self, head: &SeriesHead, column: &mut [f64], wanted: bool) -> bool {
+    fn keep(&mut self, head: &SeriesHead, column: &mut Column, wanted: bool) -> bool {
         let present = self.keys.known(&head.labels).map(|number| &self.present[number]);
         let mut any = false;
-        for (step, value) in column.iter_mut().enumerate() {
-            if is_present(*value) && present.is_some_and(|present| present.contains(step)) != wanted {
-                *value = ABSENT;
+        for step in 0..column.steps() {
+            if column.is_present(step) {
+                if present.is_some_and(|present| present.contains(step)) == wanted {
+                    any = true;
+                } else {
+                    column.set(step, None);
+                }
             }
-            any |= is_present(*value);
         }
         any
     }
 
-    fn next_of_or(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_of_or(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         if !self.decided {
             if let Some(head) = self.left.next_into(column)? {
                 self.remember(&head, column)?;
@@ -76,7 +79,7 @@ impl<'a> SetOperator<'a> {
 }
 
 impl Operator for SetOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         if self.op == BinaryOp::Or {
             return self.next_of_or(column);
         }

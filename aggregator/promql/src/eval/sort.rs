@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::error::QueryError;
-use crate::eval::column::SeriesHead;
+use crate::eval::column::{Column, SeriesHead};
 use crate::eval::context::{Context, Held};
 use crate::eval::operator::{Computed, Operator, TakesAll};
 
@@ -14,10 +14,10 @@ pub(crate) enum SortKey {
 }
 
 impl SortKey {
-    fn compare(&self, left: &(SeriesHead, Vec<f64>), right: &(SeriesHead, Vec<f64>)) -> Ordering {
+    fn compare(&self, left: &(SeriesHead, Column), right: &(SeriesHead, Column)) -> Ordering {
         match self {
             Self::Value { descending } => {
-                let (a, b) = (left.1[0], right.1[0]);
+                let (a, b) = (left.1.floats[0], right.1.floats[0]);
                 let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
                 // NaN comes last in both directions.
                 a.is_nan().cmp(&b.is_nan()).then(if *descending { order.reverse() } else { order })
@@ -83,9 +83,13 @@ impl<'a> TakesAll<'a> for Sorted<'a> {
     fn consume(&mut self) -> Result<(Computed, Held<'a>), QueryError> {
         let mut held = self.context.hold(0)?;
         let mut series = Vec::new();
-        let mut column = Vec::new();
+        let mut column = Column::default();
         while let Some(head) = self.inner.next_into(&mut column)? {
-            held.grow(column.len())?;
+            if matches!(self.key, SortKey::Value { .. }) {
+                // Histograms have no order.
+                column.drop_histograms();
+            }
+            held.grow(column.weight())?;
             series.push((head, column.clone()));
         }
         series.sort_by(|left, right| self.key.compare(left, right));

@@ -5,12 +5,15 @@ use vedette_model::Samples;
 use crate::ast::Span;
 use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
-use crate::eval::column::{ABSENT, SeriesHead, is_present, without_metric};
+use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
 use crate::eval::function::quantile;
 use crate::eval::kahan::{self, Mean};
+use crate::eval::mixed::Part;
 use crate::eval::operator::Operator;
+use crate::eval::parameter::note_quantile;
 use crate::eval::selector::{Clock, SampleStream};
+use crate::eval::start;
 
 /// How many steps may pass between two looks at the deadline.
 const STEPS_PER_CHECK: usize = 256;
@@ -82,14 +85,14 @@ impl<'w> Window<'w> {
 
 /// A function over a range vector.
 pub(crate) struct WindowOperator<'a> {
-    context: &'a Context<'a>,
+    pub(super) context: &'a Context<'a>,
     stream: Box<dyn SampleStream + 'a>,
-    clock: Clock,
-    range_ms: i64,
-    function: WindowFunction,
+    pub(super) clock: Clock,
+    pub(super) range_ms: i64,
+    pub(super) function: WindowFunction,
     /// Where the range vector stands.
-    span: Span,
-    samples: Samples,
+    pub(super) span: Span,
+    pub(super) samples: Samples,
     scratch: Vec<f64>,
 }
 
@@ -144,7 +147,8 @@ impl<'a> WindowOperator<'a> {
                 self.fill_extrapolated(*counter, *per_second, column)
             }
             WindowFunction::Instant { counter } => {
-                self.slide(column, |window| instant_rate(window, *counter))
+                let is_reset = counter.then_some(|index: usize| self.is_reset(index));
+                self.slide(column, |window| instant_rate(window, is_reset))
             }
             WindowFunction::Avg => self.slide(column, |window| mean(window.values())),
             WindowFunction::Min => self.slide(column, |window| extreme(window, |value, best| value < best).0),
@@ -176,9 +180,13 @@ impl<'a> WindowOperator<'a> {
             }),
             WindowFunction::Mad => self.slide(column, |window| median_deviation(window.values(), scratch)),
             WindowFunction::Changes => {
-                self.fill_counted(column, |last, value| value != last && !(value.is_nan() && last.is_nan()))
+                let values = &self.samples.values;
+                self.fill_counted(column, |index| {
+                    let (last, value) = (values[index - 1], values[index]);
+                    value != last && !(value.is_nan() && last.is_nan())
+                })
             }
-            WindowFunction::Resets => self.fill_counted(column, |last, value| value < last),
+            WindowFunction::Resets => self.fill_counted(column, |index| self.is_reset(index)),
             WindowFunction::Deriv => self.slide(column, |window| {
                 if window.len() < 2 {
                     return ABSENT;
@@ -209,37 +217,66 @@ impl<'a> WindowOperator<'a> {
         // Resets are rare: their positions are found once, not once a window.
         let mut resets = Vec::new();
         if counter {
-            resets.extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]));
+            resets.extend((1..values.len()).filter(|index| self.is_reset(*index)));
         }
         let mut first_reset = 0;
         let range_seconds = seconds(self.range_ms);
         self.slide(column, |window| {
-            if window.len() < 2 {
+            let first = values[window.from];
+            let (first_ms, last_ms) = (self.samples.at_ms[window.from], self.samples.at_ms[window.to - 1]);
+            let started_ms = match self.starts() {
+                Some(starts_ms) if counter => {
+                    start::inside(starts_ms[window.from], window.start_ms, first_ms)
+                }
+                _ => None,
+            };
+            if window.len() < 2 && started_ms.is_none() {
                 return ABSENT;
             }
             while resets.get(first_reset).is_some_and(|reset| *reset <= window.from) {
                 first_reset += 1;
             }
-            let mut change = values[window.to - 1] - values[window.from];
+            let mut change = values[window.to - 1] - first;
             for reset in resets[first_reset..].iter().take_while(|reset| **reset < window.to) {
                 change += values[*reset - 1];
             }
-            let factor = extrapolation(window, counter, change);
+            if started_ms.is_some() {
+                change += first;
+            }
+            let (start_ms, end_ms, count) = (window.start_ms, window.end_ms, window.len());
+            let sampled = Sampled { start_ms, end_ms, first_ms, last_ms, count, started_ms };
+            let first_share = (counter && change > 0.0 && first >= 0.0).then(|| first / change);
+            let factor = extrapolation(sampled, first_share);
             change * if per_second { factor / range_seconds } else { factor }
         })
     }
 
-    /// Counts the places inside a window where `counts` holds between a sample and the one before.
+    /// Since when each float counts, where that is known and wanted.
+    pub(super) fn starts(&self) -> Option<&[i64]> {
+        let wanted = self.context.engine.use_start_timestamps && !self.samples.starts_ms.is_empty();
+        wanted.then_some(self.samples.starts_ms.as_slice())
+    }
+
+    /// Whether a counter was reset between the float before `index` and that one.
+    fn is_reset(&self, index: usize) -> bool {
+        let Samples { at_ms, values, .. } = &self.samples;
+        values[index] < values[index - 1]
+            || self.starts().is_some_and(|starts_ms| {
+                let at = |index: usize| (starts_ms[index], at_ms[index]);
+                start::is_start_reset(at(index - 1), at(index))
+            })
+    }
+
+    /// Counts the places inside a window where `counts` holds between a float and the one before.
     fn fill_counted(
         &self,
         column: &mut Vec<f64>,
-        counts: impl Fn(f64, f64) -> bool,
+        counts: impl Fn(usize) -> bool,
     ) -> Result<bool, QueryError> {
-        let values = &self.samples.values;
         let mut total = 0u64;
-        let totals: Vec<u64> = (0..values.len())
+        let totals: Vec<u64> = (0..self.samples.values.len())
             .map(|index| {
-                total += u64::from(index > 0 && counts(values[index - 1], values[index]));
+                total += u64::from(index > 0 && counts(index));
                 total
             })
             .collect();
@@ -250,19 +287,35 @@ impl<'a> WindowOperator<'a> {
         note_quantile(self.context, wanted, self.span);
     }
 
-    /// The name says that this may not be a counter.
-    fn note_counter(&self, head: &SeriesHead) {
+    /// Says of each window in which starts contradict the samples before.
+    fn note_overlaps(&self, head: &SeriesHead) {
         let counts = matches!(self.function, WindowFunction::Extrapolated { counter: true, .. });
+        let (true, Some(starts_ms)) = (counts, self.starts()) else { return };
+        let at_ms = &self.samples.at_ms;
+        let overlaps: Vec<_> = (1..at_ms.len())
+            .filter(|index| start::overlaps((starts_ms[index - 1], at_ms[index - 1]), starts_ms[*index]))
+            .collect();
+        if overlaps.is_empty() {
+            return;
+        }
+        for step in 0..self.clock.grid.count {
+            let end_ms = self.clock.time_ms(step);
+            let part = Part::between(&self.samples, end_ms.saturating_sub(self.range_ms), end_ms);
+            let (from, to) = (part.floats.start, part.floats.end);
+            if part.histograms.is_empty() && overlaps.iter().any(|index| *index > from && *index < to) {
+                let metric = head.labels.metric_name().unwrap_or("").to_owned();
+                self.context.annotate(Annotation::StartTimeOverlap { metric }, self.span);
+            }
+        }
+    }
+
+    /// The name says that this may not be a counter.
+    fn note_counter(&self, head: &SeriesHead, column: &Column) {
+        let counts = matches!(self.function, WindowFunction::Extrapolated { counter: true, .. })
+            && (!column.has_histograms() || column.floats.iter().any(|value| is_present(*value)));
         if let (true, Some(name)) = (counts, head.labels.metric_name()) {
             note_counter(self.context, name, head.labels.get("__type__").unwrap_or(""), self.span);
         }
-    }
-}
-
-pub(crate) fn note_quantile(context: &Context<'_>, wanted: f64, span: Span) {
-    if !(0.0..=1.0).contains(&wanted) {
-        let value = vedette_model::number::format_general_long(wanted);
-        context.annotate(Annotation::InvalidQuantile { value }, span);
     }
 }
 
@@ -279,19 +332,25 @@ pub(crate) fn note_counter(context: &Context<'_>, name: &str, kind: &str, span: 
 }
 
 impl Operator for WindowOperator<'_> {
-    fn next_into(&mut self, column: &mut Vec<f64>) -> Result<Option<SeriesHead>, QueryError> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             let Some(mut head) = self.stream.next_into(&mut self.samples)? else { return Ok(None) };
             if let WindowFunction::DoubleExponentialSmoothing { smoothing, trend } = &self.function {
                 check_smoothing(smoothing, trend)?;
             }
             let mut scratch = std::mem::take(&mut self.scratch);
-            let any = self.fill(&mut scratch, column)?;
+            column.clear();
+            let mut any = self.fill(&mut scratch, &mut column.floats)?;
             self.scratch = scratch;
+            self.note_overlaps(&head);
+            if !self.samples.histograms.is_empty() {
+                self.add_histograms(&head, column)?;
+                any = column.any();
+            }
             if !any {
                 continue;
             }
-            self.note_counter(&head);
+            self.note_counter(&head, column);
             if !matches!(self.function, WindowFunction::First | WindowFunction::Last) {
                 head.drop_name = true;
             }
@@ -308,27 +367,40 @@ pub(crate) fn seconds(millis: i64) -> f64 {
     (millis / 1000) as f64 + (millis % 1000 * 1_000_000) as f64 / 1e9
 }
 
-/// By how much the change between the first and the last sample stands for that over the whole window.
-fn extrapolation(window: Window<'_>, counter: bool, change: f64) -> f64 {
-    let at_ms = window.at_ms();
-    let (first_ms, last_ms) = (at_ms[0], at_ms[at_ms.len() - 1]);
-    let mut to_start = first_ms.saturating_sub(window.start_ms) as f64 / 1000.0;
-    let mut to_end = window.end_ms.saturating_sub(last_ms) as f64 / 1000.0;
-    let sampled = last_ms.saturating_sub(first_ms) as f64 / 1000.0;
-    let between = sampled / (window.len() - 1) as f64;
+/// Where the samples of a window lie in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sampled {
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    /// How many samples.
+    pub(crate) count: usize,
+    /// Since when a counter counts, if that is inside of the window.
+    pub(crate) started_ms: Option<i64>,
+}
+
+/// By how much the change between the first and the last sample stands for that over the whole window. `first_share`:
+/// of a counter, its first value as a share of the change.
+pub(crate) fn extrapolation(sampled: Sampled, first_share: Option<f64>) -> f64 {
+    let Sampled { start_ms, end_ms, first_ms, last_ms, count, started_ms } = sampled;
+    let mut to_start = first_ms.saturating_sub(start_ms) as f64 / 1000.0;
+    let mut to_end = end_ms.saturating_sub(last_ms) as f64 / 1000.0;
+    let mut sampled = last_ms.saturating_sub(first_ms) as f64 / 1000.0;
+    let between = if count > 1 { sampled / (count - 1) as f64 } else { 0.0 };
     // Where a boundary is further away than samples usually are, the series began or ended inside.
     let threshold = between * 1.1;
-    if to_start >= threshold {
-        to_start = between / 2.0;
-    }
-    if counter {
+    if let Some(started_ms) = started_ms {
+        // It was zero then, which is as good as a sample.
+        to_start = 0.0;
+        sampled = last_ms.saturating_sub(started_ms) as f64 / 1000.0;
+    } else {
+        if to_start >= threshold {
+            to_start = between / 2.0;
+        }
         // A counter can not have been below zero before its first sample.
-        let first = window.values()[0];
-        if change > 0.0 && first >= 0.0 {
-            let to_zero = sampled * (first / change);
-            if to_zero < to_start {
-                to_start = to_zero;
-            }
+        if let Some(first_share) = first_share {
+            to_start = to_start.min(sampled * first_share);
         }
     }
     if to_end >= threshold {
@@ -337,12 +409,14 @@ fn extrapolation(window: Window<'_>, counter: bool, change: f64) -> f64 {
     if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
 }
 
-fn instant_rate(window: Window<'_>, counter: bool) -> f64 {
+/// Between the last two samples; `is_reset` is asked for a counter's.
+fn instant_rate(window: Window<'_>, is_reset: Option<impl Fn(usize) -> bool>) -> f64 {
     let ([.., before, last], [.., before_ms, last_ms]) = (window.values(), window.at_ms()) else {
         return ABSENT;
     };
-    let change = if counter && last < before { *last } else { last - before };
-    if counter { change / (last_ms.saturating_sub(*before_ms) as f64 / 1000.0) } else { change }
+    let is_counter = is_reset.is_some();
+    let change = if is_reset.is_some_and(|is_reset| is_reset(window.to - 1)) { *last } else { last - before };
+    if is_counter { change / (last_ms.saturating_sub(*before_ms) as f64 / 1000.0) } else { change }
 }
 
 fn mean(values: &[f64]) -> f64 {

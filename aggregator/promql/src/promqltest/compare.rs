@@ -1,9 +1,9 @@
-use vedette_model::{Labels, Timestamp};
+use vedette_model::{Histogram, Labels};
 
 use crate::eval::almost_equal;
 use crate::promqltest::script::Eval;
 use crate::promqltest::series::SequenceValue;
-use crate::value::{QueryResult, Series, Value, VectorSample};
+use crate::value::{QueryResult, SampleValue, Series, Value, VectorSample};
 
 /// How far a value may be from what is expected, as a share of both.
 const EPSILON: f64 = 0.000_001;
@@ -64,11 +64,9 @@ impl Eval {
             if self.ordered && wanted_position != position {
                 return Err(format!("expected {:?} at {wanted_position}, was at {position}", sample.labels));
             }
-            match values.first() {
-                Some(SequenceValue::Value(wanted)) if same(*wanted, sample.value) => {}
-                wanted => {
-                    return Err(format!("expected {wanted:?} for {:?}, got {}", sample.labels, sample.value));
-                }
+            if !values.first().is_some_and(|wanted| wanted.is_met_by(&sample.value)) {
+                let shown = values.first().map_or_else(String::new, show_wanted);
+                return Err(format!("expected {shown} for {:?}, got {}", sample.labels, show(&sample.value)));
             }
         }
         self.check_all_found(samples.iter().map(|sample| &sample.labels))
@@ -91,10 +89,8 @@ impl Eval {
                 if at > end {
                     return Err(format!("expected {} points, more than the range has", values.len()));
                 }
-                match value {
-                    SequenceValue::Omitted => {}
-                    SequenceValue::Value(value) => wanted.push((at, *value)),
-                    SequenceValue::Histogram => return Err("expected a native histogram".to_owned()),
+                if !matches!(value, SequenceValue::Omitted) {
+                    wanted.push((at.as_millis(), value));
                 }
             }
             check_points(series, &wanted)?;
@@ -110,14 +106,81 @@ impl Eval {
     }
 }
 
-fn check_points(series: &Series, wanted: &[(Timestamp, f64)]) -> Result<(), String> {
+fn check_points(series: &Series, wanted: &[(i64, &SequenceValue)]) -> Result<(), String> {
     let samples = &series.samples;
-    let found = samples.at_ms.iter().zip(&samples.values);
-    let equal = samples.len() == wanted.len()
-        && found.zip(wanted).all(|((at_ms, value), (wanted_at, wanted))| {
-            *at_ms == wanted_at.as_millis() && same(*wanted, *value)
-        });
-    if equal { Ok(()) } else { Err(format!("expected {wanted:?} for {:?}, got {samples:?}", series.labels)) }
+    let floats = samples.at_ms.iter().zip(&samples.values);
+    let mut found: Vec<_> = floats.map(|(at_ms, value)| (*at_ms, SampleValue::Float(*value))).collect();
+    let histograms = samples.histograms.iter();
+    found.extend(histograms.map(|sample| (sample.at_ms, SampleValue::Histogram(sample.histogram.clone()))));
+    found.sort_by_key(|(at_ms, _)| *at_ms);
+    let equal = found.len() == wanted.len()
+        && found
+            .iter()
+            .zip(wanted)
+            .all(|((at_ms, value), (wanted_ms, wanted))| at_ms == wanted_ms && wanted.is_met_by(value));
+    if equal {
+        return Ok(());
+    }
+    let found: Vec<_> = found.iter().map(|(at_ms, value)| format!("{} @{at_ms}", show(value))).collect();
+    let wanted: Vec<_> =
+        wanted.iter().map(|(at_ms, value)| format!("{} @{at_ms}", show_wanted(value))).collect();
+    Err(format!("expected {wanted:?} for {:?}, got {found:?}", series.labels))
+}
+
+impl SequenceValue {
+    fn is_met_by(&self, found: &SampleValue) -> bool {
+        match (self, found) {
+            (Self::Value(wanted), SampleValue::Float(found)) => same(*wanted, *found),
+            (Self::Histogram { histogram, names_counter_reset }, SampleValue::Histogram(found)) => {
+                same_histogram(histogram, found)
+                    && (!names_counter_reset || histogram.counter_reset == found.counter_reset)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn show_wanted(wanted: &SequenceValue) -> String {
+    match wanted {
+        SequenceValue::Omitted => "nothing".to_owned(),
+        SequenceValue::Value(value) => value.to_string(),
+        SequenceValue::Histogram { histogram, .. } => show_histogram(histogram),
+    }
+}
+
+fn show(found: &SampleValue) -> String {
+    match found {
+        SampleValue::Float(value) => value.to_string(),
+        SampleValue::Histogram(histogram) => show_histogram(histogram),
+    }
+}
+
+fn show_histogram(histogram: &Histogram) -> String {
+    format!(
+        "{histogram} schema {} threshold {} {:?}",
+        histogram.schema, histogram.zero_threshold, histogram.counter_reset
+    )
+}
+
+/// Whether two histograms hold nearly the same numbers in the same buckets, empty ones left out.
+fn same_histogram(wanted: &Histogram, found: &Histogram) -> bool {
+    let (mut wanted, mut found) = (wanted.clone(), found.clone());
+    wanted.compact(0);
+    found.compact(0);
+    let all_same = |wanted: &[f64], found: &[f64]| {
+        wanted.len() == found.len() && wanted.iter().zip(found).all(|(wanted, found)| same(*wanted, *found))
+    };
+    wanted.schema == found.schema
+        && wanted.zero_threshold == found.zero_threshold
+        && wanted.custom_values == found.custom_values
+        && wanted.positive_spans == found.positive_spans
+        && wanted.negative_spans == found.negative_spans
+        && all_same(
+            &[wanted.count, wanted.sum, wanted.zero_count],
+            &[found.count, found.sum, found.zero_count],
+        )
+        && all_same(&wanted.positive_buckets, &found.positive_buckets)
+        && all_same(&wanted.negative_buckets, &found.negative_buckets)
 }
 
 fn same(wanted: f64, found: f64) -> bool {

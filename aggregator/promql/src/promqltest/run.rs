@@ -1,15 +1,11 @@
-use std::cell::RefCell;
-
 use regex::Regex;
-use vedette_model::{Labels, METRIC_NAME, Timestamp};
+use vedette_model::Timestamp;
 
 use crate::ast::{AtModifier, Expr, ExprKind, Modifiers};
 use crate::engine::{Engine, ParseOptions, QueryOptions};
-use crate::error::QueryError;
 use crate::memory::MemorySource;
-use crate::promqltest::script::{Command, Eval, Load, Script};
-use crate::promqltest::series::SequenceValue;
-use crate::value::{QueryResult, Value, VectorSample};
+use crate::promqltest::script::{Command, Eval, Script};
+use crate::value::{QueryResult, SampleValue, Series, Value, VectorSample};
 
 /// What became of one evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,28 +25,12 @@ pub enum Verdict {
     Passed,
     /// Not as expected.
     Failed(String),
-    /// Not as expected, and it needs what is not built yet: native histograms, start timestamps, or a function.
-    NeedsMore(String),
 }
 
 /// What has been loaded.
 #[derive(Default)]
 struct Loaded {
     source: MemorySource,
-    /// Series of which not everything could be stored.
-    partial: Vec<Labels>,
-}
-
-/// An evaluation that is not as expected.
-struct Failure {
-    message: String,
-    unsupported: bool,
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self { message, unsupported: false }
-    }
 }
 
 impl Script {
@@ -61,7 +41,7 @@ impl Script {
         for command in &self.commands {
             match command {
                 Command::Clear => loaded = Loaded::default(),
-                Command::Load(load) => loaded.load(load),
+                Command::Load(load) => load.apply(&mut loaded.source),
                 Command::Eval(eval) => {
                     let verdict = loaded.verdict(engine, eval);
                     outcomes.push(Outcome { line: eval.line, query: eval.query.clone(), verdict });
@@ -73,85 +53,29 @@ impl Script {
 }
 
 impl Loaded {
-    fn load(&mut self, load: &Load) {
-        self.partial.extend(load.started.iter().cloned());
-        for (labels, values) in &load.series {
-            if values.iter().any(|value| matches!(value, SequenceValue::Histogram)) {
-                self.partial.push(labels.clone());
-            }
-            if load.with_native
-                && let Some(native) = native_of_classic(labels)
-            {
-                self.partial.push(native);
-            }
-            for (index, value) in values.iter().enumerate() {
-                let at = Timestamp::from_millis(load.step_ms * index as i64);
-                if let SequenceValue::Value(value) = value {
-                    self.source.push(labels, at, *value);
-                }
-            }
-        }
-    }
-
     fn verdict(&self, engine: &Engine, eval: &Eval) -> Verdict {
         let outcome = if eval.step_ms.is_some() {
             self.run_range(engine, eval)
         } else {
             self.run_instant(engine, eval)
         };
-        match outcome {
-            Ok(()) => Verdict::Passed,
-            Err(failure) if failure.unsupported || self.needs_more(eval) => {
-                Verdict::NeedsMore(failure.message)
-            }
-            Err(failure) => Verdict::Failed(failure.message),
-        }
+        outcome.map_or_else(Verdict::Failed, |()| Verdict::Passed)
     }
 
-    /// Whether an evaluation expects, or may select, what could not be stored.
-    fn needs_more(&self, eval: &Eval) -> bool {
-        let expects = eval
-            .series
-            .iter()
-            .any(|(_, values)| values.iter().any(|value| matches!(value, SequenceValue::Histogram)));
-        if expects {
-            return true;
-        }
-        let Ok(expr) = crate::parse_with(&eval.query, &ParseOptions::ALL) else { return false };
-        let touched = RefCell::new(false);
-        let mut expr = expr;
-        walk(&mut expr, false, &mut |expr, _| {
-            let matchers = match &expr.kind {
-                ExprKind::Vector(selector) => &selector.matchers.0,
-                ExprKind::Matrix(matrix) => &matrix.selector.matchers.0,
-                _ => return,
-            };
-            let selects = |labels: &Labels| {
-                matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-            };
-            if self.partial.iter().any(selects) {
-                *touched.borrow_mut() = true;
-            }
-        });
-        touched.into_inner()
-    }
-
-    fn run_range(&self, engine: &Engine, eval: &Eval) -> Result<(), Failure> {
+    fn run_range(&self, engine: &Engine, eval: &Eval) -> Result<(), String> {
         let Some(step_ms) = eval.step_ms else { return Ok(()) };
         let result = self.query(engine, &eval.query, (eval.start, eval.end), Some(step_ms));
         let Some(result) = check_failure(eval, result)? else { return Ok(()) };
         eval.check_annotations(&result)?;
-        Ok(eval.check_value(&result.value)?)
+        eval.check_value(&result.value)
     }
 
-    fn run_instant(&self, engine: &Engine, eval: &Eval) -> Result<(), Failure> {
+    fn run_instant(&self, engine: &Engine, eval: &Eval) -> Result<(), String> {
         let at = eval.range_vector.map_or(eval.start, |(_, end, _)| end);
         self.run_instant_at(engine, eval, &eval.query, eval.start)?;
         for (query, time) in fixed_variants(&eval.query, at)? {
-            self.run_instant_at(engine, eval, &query, time).map_err(|failure| Failure {
-                message: format!("as {query} at {time}: {}", failure.message),
-                ..failure
-            })?;
+            self.run_instant_at(engine, eval, &query, time)
+                .map_err(|message| format!("as {query} at {time}: {message}"))?;
         }
         Ok(())
     }
@@ -162,7 +86,7 @@ impl Loaded {
         eval: &Eval,
         query: &str,
         time: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), String> {
         let result = self.query(engine, query, (time, time), None);
         let Some(result) = check_failure(eval, result)? else { return Ok(()) };
         eval.check_annotations(&result)?;
@@ -174,7 +98,7 @@ impl Loaded {
             return Ok(());
         }
         self.run_as_middle_step(engine, eval, query, (time, &result.value))
-            .map_err(|failure| Failure { message: format!("in range mode: {}", failure.message), ..failure })
+            .map_err(|message| format!("in range mode: {message}"))
     }
 
     /// A range query must have the same values at the same time.
@@ -184,26 +108,33 @@ impl Loaded {
         eval: &Eval,
         query: &str,
         (time, value): (Timestamp, &Value),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), String> {
         const MINUTE_MS: i64 = 60_000;
         let times = (time.minus_millis(MINUTE_MS), time.plus_millis(MINUTE_MS));
         let result = self.query(engine, query, times, Some(MINUTE_MS))?;
         let Value::Matrix(matrix) = result.value else {
-            return Err("a range query gave no matrix".to_owned().into());
+            return Err("a range query gave no matrix".to_owned());
         };
         if eval.ordered {
             return Ok(());
         }
-        let samples = matrix.into_iter().filter_map(|series| {
-            let index = series.samples.at_ms.binary_search(&time.as_millis()).ok()?;
-            Some(VectorSample { labels: series.labels, at: time, value: series.samples.values[index] })
+        let samples = matrix.into_iter().filter_map(|Series { labels, samples }| {
+            let float = samples.at_ms.binary_search(&time.as_millis()).ok();
+            let histogram = samples.histograms.iter().find(|sample| sample.at_ms == time.as_millis());
+            let value = match (float, histogram) {
+                (Some(index), _) => SampleValue::Float(samples.values[index]),
+                (None, histogram) => SampleValue::Histogram(histogram?.histogram.clone()),
+            };
+            Some(VectorSample { labels, at: time, value })
         });
         let samples: Vec<_> = samples.collect();
-        let middle = match (value, samples.first()) {
-            (Value::Scalar { .. }, Some(sample)) => Value::Scalar { at: time, value: sample.value },
+        let middle = match (value, samples.first().map(|sample| &sample.value)) {
+            (Value::Scalar { .. }, Some(SampleValue::Float(value))) => {
+                Value::Scalar { at: time, value: *value }
+            }
             _ => Value::Vector(samples),
         };
-        Ok(eval.check_value(&middle)?)
+        eval.check_value(&middle)
     }
 
     fn query(
@@ -212,47 +143,30 @@ impl Loaded {
         query: &str,
         (start, end): (Timestamp, Timestamp),
         step_ms: Option<i64>,
-    ) -> Result<QueryResult, Failure> {
+    ) -> Result<QueryResult, String> {
         let expr = crate::parse_with(query, &ParseOptions::ALL).map_err(|error| error.to_string())?;
         let options = QueryOptions::default();
         let result = match step_ms {
             Some(step_ms) => engine.range(&self.source, &expr, start, end, step_ms, &options),
             None => engine.instant(&self.source, &expr, start, &options),
         };
-        result.map_err(|error| Failure {
-            message: error.to_string(),
-            unsupported: matches!(error, QueryError::Unsupported(_)),
-        })
+        result.map_err(|error| error.to_string())
     }
 }
 
 /// Sorts out an expected failure: `None` where the query failed as it should.
-fn check_failure(eval: &Eval, result: Result<QueryResult, Failure>) -> Result<Option<QueryResult>, Failure> {
+fn check_failure(eval: &Eval, result: Result<QueryResult, String>) -> Result<Option<QueryResult>, String> {
     match (result, &eval.fail) {
         (Ok(result), None) => Ok(Some(result)),
-        (Ok(_), Some(_)) => Err("expected an error but got none".to_owned().into()),
-        (Err(failure), None) => Err(failure),
-        (Err(failure), Some(expected)) if !failure.unsupported && expected.matches(&failure.message) => {
-            Ok(None)
-        }
-        (Err(failure), Some(expected)) => Err(Failure {
-            message: format!("expected error {expected:?}, got {}", failure.message),
-            ..failure
-        }),
+        (Ok(_), Some(_)) => Err("expected an error but got none".to_owned()),
+        (Err(message), None) => Err(message),
+        (Err(message), Some(expected)) if expected.matches(&message) => Ok(None),
+        (Err(message), Some(expected)) => Err(format!("expected failure {expected:?}, got {message:?}")),
     }
 }
 
-/// The native histogram that a series of a classic one becomes part of.
-fn native_of_classic(labels: &Labels) -> Option<Labels> {
-    let name = labels.metric_name()?;
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
-    let mut builder = labels.to_builder();
-    builder.set(METRIC_NAME, base).remove("le");
-    Some(builder.finish())
-}
-
 /// The query with `@ at` on every selector that has none, at times where that must not matter.
-fn fixed_variants(query: &str, at: Timestamp) -> Result<Vec<(String, Timestamp)>, Failure> {
+fn fixed_variants(query: &str, at: Timestamp) -> Result<Vec<(String, Timestamp)>, String> {
     let mut expr = crate::parse_with(query, &ParseOptions::ALL).map_err(|error| error.to_string())?;
     let mut depends_on_time = false;
     walk(&mut expr, false, &mut |expr, fixed| {

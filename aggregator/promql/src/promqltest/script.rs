@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use regex::Regex;
-use vedette_model::{Labels, Timestamp};
+use vedette_model::{Histogram, Labels, Timestamp};
 
 use crate::parse_duration;
 use crate::promqltest::series::{SequenceValue, parse_series};
+use crate::promqltest::starts::parse_starts;
 
 /// A script, ready to run.
 #[derive(Debug)]
@@ -30,11 +33,18 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) step_ms: i64,
-    pub(super) series: Vec<(Labels, Vec<SequenceValue>)>,
-    /// Series that have start timestamps.
-    pub(super) started: Vec<Labels>,
+    pub(super) series: Vec<LoadedSeries>,
     /// Classic histograms are also loaded as native ones.
     pub(super) with_native: bool,
+}
+
+/// A series to load.
+#[derive(Debug)]
+pub(super) struct LoadedSeries {
+    pub(super) labels: Labels,
+    pub(super) values: Vec<SequenceValue>,
+    /// When each value began to count, in milliseconds from its own time. May be shorter.
+    pub(super) starts_ms: Vec<Option<i64>>,
 }
 
 #[derive(Debug)]
@@ -113,14 +123,33 @@ impl Script {
         Ok(Self { commands })
     }
 
-    /// The same script with every expectation made wrong: whatever passes now shows that the runner does not look.
-    pub fn falsified(mut self) -> Self {
-        for command in &mut self.commands {
-            if let Command::Eval(eval) = command {
-                eval.falsify();
-            }
-        }
+    /// The same script with every expectation of a value made wrong: whatever passes now shows that the runner does
+    /// not look.
+    pub fn with_wrong_values(mut self) -> Self {
+        self.evals().for_each(Eval::falsify_value);
         self
+    }
+
+    /// The same script with every expectation of a message made wrong: of a failure, a warning or an info, or of none.
+    pub fn with_wrong_messages(mut self) -> Self {
+        self.evals().for_each(Eval::falsify_messages);
+        self
+    }
+
+    /// For each evaluation, whether it expects any message, or none.
+    pub fn expects_messages(&self) -> Vec<bool> {
+        let evals = self.commands.iter().filter_map(|command| match command {
+            Command::Eval(eval) => Some(eval.expects_messages()),
+            _ => None,
+        });
+        evals.collect()
+    }
+
+    fn evals(&mut self) -> impl Iterator<Item = &mut Eval> {
+        self.commands.iter_mut().filter_map(|command| match command {
+            Command::Eval(eval) => Some(eval.as_mut()),
+            _ => None,
+        })
     }
 
     /// How many evaluations it has.
@@ -134,18 +163,31 @@ fn parse_load(line: &str, body: &[&str]) -> Result<Load, String> {
     let mut load = Load {
         step_ms: parse_duration(step.trim())?,
         series: Vec::new(),
-        started: Vec::new(),
         with_native: word.eq_ignore_ascii_case("load_with_nhcb"),
     };
+    let mut starts: Option<(Labels, Vec<Option<i64>>)> = None;
     for line in body {
         let metric_end = line.find([' ', '\t']).unwrap_or(line.len());
         if let Some(metric) = line[..metric_end].strip_suffix("@st") {
-            load.started.push(parse_series(metric)?.0);
+            starts = Some((parse_series(metric)?.0, parse_starts(&line[metric_end..])?));
             continue;
         }
-        load.series.push(parse_series(line)?);
+        let (labels, values) = parse_series(line)?;
+        let starts_ms = match starts.take() {
+            Some((started, _)) if started != labels => {
+                return Err(format!("starts of {started:?} are followed by {labels:?}"));
+            }
+            Some((_, starts_ms)) if starts_ms.len() != values.len() => {
+                return Err(format!("{} starts for {} values", starts_ms.len(), values.len()));
+            }
+            starts => starts.map(|(_, starts_ms)| starts_ms).unwrap_or_default(),
+        };
+        load.series.push(LoadedSeries { labels, values, starts_ms });
     }
-    Ok(load)
+    match starts {
+        Some((started, _)) => Err(format!("starts of {started:?} are followed by no values")),
+        None => Ok(load),
+    }
 }
 
 /// Reads an `eval` and gives how many lines of its body it takes.
@@ -198,7 +240,7 @@ fn pattern(text: &str) -> Result<Regex, String> {
 }
 
 impl Eval {
-    fn falsify(&mut self) {
+    fn falsify_value(&mut self) {
         if self.fail.take().is_some() {
             return;
         }
@@ -206,14 +248,43 @@ impl Eval {
             text.push('?');
         } else if let Some(value) = &mut self.scalar {
             *value = other(*value);
-        } else if let Some(SequenceValue::Value(value)) =
-            self.series.iter_mut().flat_map(|(_, values)| values).next_back()
+        } else if let Some(value) = self
+            .series
+            .iter_mut()
+            .flat_map(|(_, values)| values)
+            .rfind(|value| !matches!(value, SequenceValue::Omitted))
         {
-            *value = other(*value);
+            value.falsify();
         } else {
             let labels = Labels::from_pairs([("falsified", "yes")]);
             self.series.push((labels, vec![SequenceValue::Value(1.0)]));
         }
+    }
+
+    fn falsify_messages(&mut self) {
+        if let Some(expected) = &mut self.fail {
+            *expected = Expected::Text("no such failure".to_owned());
+        }
+        for (expected, none) in [(&mut self.warn, &mut self.no_warn), (&mut self.info, &mut self.no_info)] {
+            match expected.last_mut() {
+                // Where anything would do, nothing is expected.
+                Some(Expected::Anything) => {
+                    expected.clear();
+                    *none = true;
+                }
+                Some(last) => *last = Expected::Text("no such message".to_owned()),
+                None if *none => {
+                    expected.push(Expected::Anything);
+                    *none = false;
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn expects_messages(&self) -> bool {
+        let Self { fail, warn, info, no_warn, no_info, .. } = self;
+        fail.is_some() || !warn.is_empty() || !info.is_empty() || *no_warn || *no_info
     }
 
     /// Reads a line of the body; whether there may be more.
@@ -227,7 +298,7 @@ impl Eval {
             self.range_vector = Some((time(from)?, time(to)?, parse_duration(step)?));
         } else if let Some(literal) = line.strip_prefix("expect string ") {
             match crate::parse(literal).map(|expr| expr.kind) {
-                Ok(crate::ExprKind::String(text)) => self.string = Some(text),
+                Ok(crate::ExprKind::String(value)) => self.string = Some(value.as_str().to_owned()),
                 _ => return Err(format!("invalid string literal {literal:?}")),
             }
         } else if line.split(' ').next() == Some("expect") {
@@ -272,6 +343,20 @@ fn number(line: &str) -> Option<f64> {
     let unsigned = line.strip_prefix(['+', '-']).unwrap_or(line);
     let value = crate::syntax::parse_number(unsigned)?;
     Some(if line.starts_with('-') { -value } else { value })
+}
+
+impl SequenceValue {
+    /// Makes it another value of the same type.
+    fn falsify(&mut self) {
+        match self {
+            Self::Omitted => {}
+            Self::Value(value) => *value = other(*value),
+            Self::Histogram { histogram, .. } => {
+                let sum = other(histogram.sum);
+                *histogram = Arc::new(Histogram { sum, ..Histogram::clone(histogram) });
+            }
+        }
+    }
 }
 
 /// A value that is certainly another one.

@@ -1,17 +1,25 @@
-use vedette_model::{Labels, STALE_NAN};
+use std::sync::Arc;
+
+use vedette_model::{Histogram, Labels, STALE_NAN};
 
 use crate::parse_metric;
+use crate::promqltest::histogram::{Described, parse_histogram};
 use crate::syntax::parse_number;
 
 /// One value of a series description.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum SequenceValue {
     /// `_`: no sample.
     Omitted,
     /// A number, or the staleness marker.
     Value(f64),
     /// `{{…}}`: a native histogram.
-    Histogram,
+    Histogram {
+        /// The histogram.
+        histogram: Arc<Histogram>,
+        /// Whether the description says anything of counter resets.
+        names_counter_reset: bool,
+    },
 }
 
 /// Repetitions beyond this are a mistake.
@@ -26,7 +34,7 @@ pub fn parse_series(line: &str) -> Result<(Labels, Vec<SequenceValue>), String> 
 }
 
 /// Where the metric ends: after the closing brace, or at the first space when there is none.
-fn metric_end(line: &str) -> usize {
+pub(super) fn metric_end(line: &str) -> usize {
     let mut in_braces = false;
     let mut quote = None;
     let mut escaped = false;
@@ -58,7 +66,7 @@ fn parse_values(text: &str) -> Result<Vec<SequenceValue>, String> {
     let mut rest = text.trim();
     while !rest.is_empty() {
         rest = match rest.strip_prefix("{{") {
-            Some(after) => parse_histogram(after, &mut values)?,
+            Some(after) => parse_histograms(after, &mut values)?,
             None => {
                 let end = rest.find([' ', '\t']).unwrap_or(rest.len());
                 parse_item(&rest[..end], &mut values)?;
@@ -71,23 +79,40 @@ fn parse_values(text: &str) -> Result<Vec<SequenceValue>, String> {
 }
 
 /// Reads `…}}`, `…}}x3`, `…}}+{{…}}x3` and gives what follows.
-fn parse_histogram<'a>(rest: &'a str, values: &mut Vec<SequenceValue>) -> Result<&'a str, String> {
-    let unclosed = || format!("histogram without end: {{{{{rest}");
-    let (_, mut after) = rest.split_once("}}").ok_or_else(unclosed)?;
-    if after.starts_with("+{{") || after.starts_with("-{{") {
-        (_, after) = after.split_once("}}").ok_or_else(unclosed)?;
+fn parse_histograms<'a>(rest: &'a str, values: &mut Vec<SequenceValue>) -> Result<&'a str, String> {
+    let (Described { mut histogram, mut names_counter_reset }, mut after) = parse_histogram(rest)?;
+    let mut step = None;
+    for (sign, combine) in [("+{{", Histogram::add as fn(&mut _, &_) -> _), ("-{{", Histogram::sub)] {
+        if let Some(text) = after.strip_prefix(sign) {
+            let described;
+            (described, after) = parse_histogram(text)?;
+            names_counter_reset = described.names_counter_reset;
+            if histogram.schema > described.histogram.schema {
+                return Err(
+                    "histograms can only be combined with those of the same or a higher schema".to_owned()
+                );
+            }
+            step = Some((described.histogram, combine));
+            break;
+        }
     }
     let end = after.find([' ', '\t']).unwrap_or(after.len());
-    let count = match after[..end].strip_prefix('x') {
-        Some(times) => repetitions(times)? + 1,
-        None if end == 0 => 1,
+    let times = match after[..end].strip_prefix('x') {
+        Some(times) => repetitions(times)?,
+        None if end == 0 && step.is_none() => 0,
         None => return Err(format!("unexpected {:?} after a histogram", &after[..end])),
     };
-    values.extend(std::iter::repeat_n(SequenceValue::Histogram, count));
+    for number in 0..=times {
+        if let (Some((step, combine)), true) = (&step, number > 0) {
+            combine(&mut histogram, step).map_err(|error| error.to_string())?;
+        }
+        let histogram = Arc::new(histogram.clone());
+        values.push(SequenceValue::Histogram { histogram, names_counter_reset });
+    }
     Ok(&after[end..])
 }
 
-fn repetitions(text: &str) -> Result<usize, String> {
+pub(super) fn repetitions(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(times) if times <= REPEAT_MAX => Ok(times),
         _ => Err(format!("invalid repetition in series values: {text:?}")),
@@ -129,7 +154,7 @@ fn parse_item(item: &str, values: &mut Vec<SequenceValue>) -> Result<(), String>
 }
 
 /// Splits a number with its sign off the beginning.
-fn split_number(text: &str) -> Option<(f64, &str)> {
+pub(super) fn split_number(text: &str) -> Option<(f64, &str)> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     let word = unsigned.get(..3).map(str::to_ascii_lowercase);
@@ -156,19 +181,21 @@ mod tests {
 
     #[test]
     fn reads_sequences() {
-        let (labels, values) =
-            parse_series(r#"a{b="} x"} 1 _ 2+3x2 -1x1 _x2 stale 1e-3-1x1 {{sum:1 count:2}}x1"#)
-                .unwrap_or_else(|error| panic!("{error}"));
+        let (labels, values) = parse_series(
+            r#"a{b="} x"} 1 _ 2+3x2 -1x1 _x2 stale 1e-3-1x1 {{sum:1 count:2}}+{{sum:1 count:1}}x1"#,
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(labels.get("b"), Some("} x"));
         let shown: Vec<_> = values
             .iter()
             .map(|value| match value {
                 SequenceValue::Omitted => "_".to_owned(),
                 SequenceValue::Value(value) => value.to_string(),
-                SequenceValue::Histogram => "h".to_owned(),
+                SequenceValue::Histogram { histogram, .. } => histogram.to_string(),
             })
             .collect();
-        let wanted = ["1", "_", "2", "5", "8", "-1", "-1", "_", "_", "NaN", "0.001", "-0.999", "h", "h"];
-        assert_eq!(shown, wanted);
+        let floats = ["1", "_", "2", "5", "8", "-1", "-1", "_", "_", "NaN", "0.001", "-0.999"];
+        assert_eq!(shown[..12], floats);
+        assert_eq!(shown[12..], ["{count:2, sum:1}", "{count:3, sum:2}"]);
     }
 }

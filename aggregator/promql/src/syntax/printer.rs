@@ -1,6 +1,6 @@
 use std::fmt;
 
-use vedette_model::number::{format_general_long, format_plain};
+use vedette_model::number::{format_exposition, format_plain};
 use vedette_model::{METRIC_NAME, MatchOp};
 
 use crate::ast::{
@@ -14,7 +14,7 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number { value, duration } => write_number(f, *value, *duration),
-            ExprKind::String(text) => f.write_str(&quote(text)),
+            ExprKind::String(value) => f.write_str(&quote_bytes(value.as_bytes())),
             ExprKind::Vector(selector) => {
                 write_selector(f, selector)?;
                 write_at(f, &selector.modifiers)?;
@@ -160,7 +160,7 @@ impl fmt::Display for MatchingText<'_> {
             write!(f, " group_{side} ({})", label_list(&matching.include))?;
         }
         let fill = matching.fill;
-        let number = |value: NumberValue| format_general_long(value.0);
+        let number = |value: NumberValue| format_exposition(value.0);
         match (fill.left, fill.right) {
             (Some(left), Some(right)) if left.0.to_bits() == right.0.to_bits() => {
                 write!(f, " fill ({})", number(left))
@@ -231,9 +231,27 @@ fn quote_name_if_needed(name: &str) -> String {
 
 /// As Go's `strconv.Quote`.
 pub(crate) fn quote(text: &str) -> String {
+    quote_bytes(text.as_bytes())
+}
+
+/// As Go's `strconv.Quote`, of what need not be UTF-8.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
     use fmt::Write;
-    let mut out = String::with_capacity(text.len() + 2);
+    let mut out = String::with_capacity(bytes.len() + 2);
     out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        push_escaped(&mut out, chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a `String` can not fail.
+            let _written: fmt::Result = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn push_escaped(out: &mut String, text: &str) {
+    use fmt::Write;
     for character in text.chars() {
         match character {
             '"' => out.push_str("\\\""),
@@ -247,14 +265,11 @@ pub(crate) fn quote(text: &str) -> String {
             '\x0b' => out.push_str("\\v"),
             '\'' => out.push('\''),
             _ if is_printable(character) => out.push(character),
-            // Writing to a `String` can not fail.
             _ if character < '\u{80}' => drop(write!(out, "\\x{:02x}", u32::from(character))),
             _ if character < '\u{10000}' => drop(write!(out, "\\u{:04x}", u32::from(character))),
             _ => drop(write!(out, "\\U{:08x}", u32::from(character))),
         }
     }
-    out.push('"');
-    out
 }
 
 /// Near Go's `unicode.IsPrint`: Rust's own idea of what needs no escape when debugging.

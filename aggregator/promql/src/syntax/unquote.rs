@@ -1,11 +1,15 @@
-/// The text that a string literal stands for. The lexer has checked its escapes.
-///
-/// Go's `\xff` may name any byte; where the bytes together are not UTF-8 the parts that are not become
-/// U+FFFD, because label values are UTF-8 everywhere.
+use crate::ast::StringValue;
+
+/// The text that a string literal stands for. Labels are UTF-8 everywhere, so what is not becomes U+FFFD.
 pub(crate) fn unquote(literal: &str) -> String {
+    unquote_value(literal).as_str().to_owned()
+}
+
+/// What a string literal stands for; Go's `\xff` may name any byte. The lexer has checked its escapes.
+pub(crate) fn unquote_value(literal: &str) -> StringValue {
     let inside = literal.get(1..literal.len().saturating_sub(1)).unwrap_or("");
     if literal.starts_with('`') || !inside.contains('\\') {
-        return inside.to_owned();
+        return StringValue::new(inside.as_bytes().to_vec());
     }
     let mut bytes = Vec::with_capacity(inside.len());
     let mut rest = inside;
@@ -14,10 +18,7 @@ pub(crate) fn unquote(literal: &str) -> String {
         rest = push_escaped(&rest[at + 1..], &mut bytes);
     }
     bytes.extend_from_slice(rest.as_bytes());
-    match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }
+    StringValue::new(bytes)
 }
 
 /// Reads one escape after its backslash and gives what follows it.

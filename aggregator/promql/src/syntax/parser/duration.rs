@@ -34,9 +34,6 @@ impl Parser<'_> {
         if let DurationOp::Number { value: NumberValue(seconds), .. } = expr.op {
             return Ok(DurationValue::Millis(((seconds * 1e9).round() / 1e6) as i64));
         }
-        if !self.options.duration_expressions {
-            return Err(self.error(expr.span, "experimental duration expression is not enabled"));
-        }
         Ok(DurationValue::Expr(Box::new(expr)))
     }
 

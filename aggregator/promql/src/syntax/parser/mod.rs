@@ -14,7 +14,7 @@ use crate::syntax::duration::parse_duration;
 use crate::syntax::lexer::tokenize;
 use crate::syntax::printer::quote;
 use crate::syntax::token::{Keyword, Token, TokenKind};
-use crate::syntax::unquote::unquote;
+use crate::syntax::unquote::{unquote, unquote_value};
 use crate::syntax::{check, function};
 
 /// How deep expressions may nest, counting the operators of a chain: evaluation recurses as deep.
@@ -259,8 +259,8 @@ impl<'a> Parser<'a> {
                 Ok(Expr { kind, span: self.span_from(start) })
             }
             TokenKind::String => {
-                let text = unquote(self.take().text);
-                Ok(Expr { kind: ExprKind::String(text), span: self.span_from(start) })
+                let value = unquote_value(self.take().text);
+                Ok(Expr { kind: ExprKind::String(value), span: self.span_from(start) })
             }
             TokenKind::LeftParen => {
                 self.take();
