@@ -1,9 +1,11 @@
 //! Sockets, and what a connection may cost.
 
 use crate::identity::Identity;
+use crate::socket::QuietRuntime;
 use crate::tls::{self, Protocol};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -64,12 +66,24 @@ pub fn replace_identity(endpoint: &Endpoint, identity: &Identity) -> Result<(), 
 
 /// A socket that only makes calls, over IPv6 and IPv4 where the host has both.
 pub fn client_endpoint() -> Result<Endpoint, EndpointError> {
-    let any6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let any4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    // `Endpoint::client` is what makes an IPv6 socket serve both.
-    Endpoint::client(any6)
-        .or_else(|_no_ipv6| Endpoint::client(any4))
+    client_socket_of_both()
+        .or_else(|_no_ipv6| UdpSocket::bind(any4))
+        .and_then(|socket| Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(QuietRuntime)))
         .map_err(|source| EndpointError::Bind { address: any4, source })
+}
+
+/// An IPv6 socket that serves IPv4 as well, whatever the host's default is.
+fn client_socket_of_both() -> io::Result<UdpSocket> {
+    let socket = net::socket_with(
+        AddressFamily::INET6,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(net::ipproto::UDP),
+    )?;
+    net::sockopt::set_ipv6_v6only(&socket, false)?;
+    net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
+    Ok(socket.into())
 }
 
 /// Closes a connection so that the other side's log says why.
@@ -91,15 +105,17 @@ pub(crate) fn newcomer_config(authority: [u8; 32]) -> Result<quinn::ClientConfig
 fn endpoint(listen: SocketAddr, config: Option<quinn::ServerConfig>) -> Result<Endpoint, EndpointError> {
     let bind = |source| EndpointError::Bind { address: listen, source };
     let socket = UdpSocket::bind(listen).map_err(bind)?;
-    Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(TokioRuntime)).map_err(bind)
+    Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(QuietRuntime)).map_err(bind)
 }
 
 fn server_config(identity: &Identity) -> Result<quinn::ServerConfig, EndpointError> {
     let crypto = QuicServerConfig::try_from(tls::server_config(identity)?)
         .map_err(|error| EndpointError::Tls { reason: error.to_string() })?;
+    let mut transport = transport();
+    transport.ack_frequency_config(Some(acknowledged_at_once()));
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport()))
+        .transport_config(Arc::new(transport))
         .migration(true)
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BYTES_MAX)
@@ -129,4 +145,12 @@ fn transport() -> TransportConfig {
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
     transport
+}
+
+/// What agents are told: to acknowledge each packet when it comes. One comes a scrape, with our word that the scrape is
+/// safe, and nothing follows it; to wait, as QUIC does by itself, would cost the agent a timer and another awakening.
+fn acknowledged_at_once() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(VarInt::from_u32(0));
+    config
 }

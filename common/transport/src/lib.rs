@@ -29,6 +29,7 @@ mod identity;
 mod listener;
 mod members;
 mod peer;
+mod socket;
 mod stream;
 mod tls;
 mod token;
