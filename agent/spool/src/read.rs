@@ -170,6 +170,10 @@ impl Spool {
             return Ok(None);
         };
         let index = (from.0 - writer.first.0) as usize;
+        if index + 1 == writer.offsets.len() && !writer.last_frame.is_empty() {
+            // What goes out in the ordinary case, right behind its write.
+            return Ok(Some(vec![StoredFrame { first: from, last: from, bytes: writer.last_frame.clone() }]));
+        }
         let Some(offset) = writer.offsets.get(index).copied() else { return Ok(None) };
         let beyond = writer.offsets[index..].iter().position(|at| (at - offset) as usize >= bytes_max);
         let end_index = beyond.map_or(writer.offsets.len(), |beyond| index + beyond.max(1));

@@ -30,6 +30,10 @@ const UNSYNCED_MAX: usize = 8;
 pub(crate) const DRAFT_SUFFIX: &str = "tmp";
 /// How many segments one call of `maintain` removes at most, so that it does not hold up the tick.
 const REMOVALS_MAX: usize = 256;
+/// How long `maintain` may be left uncalled when nothing happens: time alone makes data overdue and ends leases.
+const MAINTAIN_MAX: Duration = Duration::from_secs(10);
+/// The largest frame that is kept in memory behind its write, for the replicas that are about to be sent it.
+const LAST_FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// Logs on disk, one of them growing.
 pub struct Spool {
@@ -59,12 +63,21 @@ pub(crate) struct Writer {
     pub(crate) offsets: Vec<u32>,
     /// What is good; there may be torn bytes behind it.
     pub(crate) length: u64,
+    /// The frame written last; empty when it was too large to be kept.
+    pub(crate) last_frame: Vec<u8>,
     is_torn: bool,
 }
 
 impl Writer {
     fn next(&self) -> BatchSeq {
         BatchSeq(self.first.0 + self.offsets.len() as u64)
+    }
+
+    fn keep_last(&mut self, frame: &[u8]) {
+        self.last_frame.clear();
+        if frame.len() <= LAST_FRAME_BYTES_MAX {
+            self.last_frame.extend_from_slice(frame);
+        }
     }
 }
 
@@ -79,9 +92,18 @@ enum Disk {
 
 #[derive(Default)]
 struct Unsynced {
-    files: Vec<(PathBuf, Arc<dyn SpoolFile>)>,
+    /// Segments that are finished.
+    files: Vec<Finished>,
     folders: BTreeSet<PathBuf>,
     since: Option<Duration>,
+}
+
+/// A segment that grows no more.
+struct Finished {
+    log: LogId,
+    last: BatchSeq,
+    path: PathBuf,
+    file: Arc<dyn SpoolFile>,
 }
 
 /// Where an appended batch is now.
@@ -280,15 +302,17 @@ impl Spool {
             Segment { first: seq, last: seq, bytes, written: Written::at(now), kind: SegmentKind::Frames };
         self.shelf.push(log, segment);
         self.unsynced.folders.insert(folder);
-        self.writer = Some(Writer {
+        let writer = Writer {
             log,
             file,
             path,
             first: seq,
             offsets: vec![offset],
             length: bytes,
+            last_frame: Vec::new(),
             is_torn: false,
-        });
+        };
+        self.writer.insert(writer).keep_last(frame);
         Ok(())
     }
 
@@ -312,6 +336,7 @@ impl Spool {
         }
         writer.offsets.push(writer.length as u32);
         writer.length += frame.len() as u64;
+        writer.keep_last(frame);
         self.shelf.grow(log, frame.len() as u64, Written::at(now));
         Ok(())
     }
@@ -323,7 +348,13 @@ impl Spool {
             warn!(path = %writer.path.display(), "torn bytes stay at the end of a segment until it is read");
         }
         if self.unsynced.since.is_some() {
-            self.unsynced.files.push((writer.path, writer.file));
+            let last = BatchSeq(writer.next().0 - 1);
+            self.unsynced.files.push(Finished {
+                log: writer.log,
+                last,
+                path: writer.path,
+                file: writer.file,
+            });
         }
         if self.unsynced.files.len() > UNSYNCED_MAX {
             self.sync_now();
@@ -413,7 +444,8 @@ impl Spool {
         self.disk = Disk::Refusing { retry_at: now.monotonic + DISK_RETRY };
     }
 
-    /// Frees, drops, retries and saves what is due. To be called every second or so.
+    /// Frees, drops, retries and saves what is due. To be called when batches were appended or acknowledged, and after
+    /// [`Spool::next_maintenance`].
     pub fn maintain(&mut self, now: Now) {
         self.free_acked(now);
         self.drop_overdue(now);
@@ -464,7 +496,7 @@ impl Spool {
     pub(crate) fn remove_segment(&mut self, log: LogId, segment: &Segment) {
         let kind = if segment.is_frames() { FileKind::Segment } else { FileKind::Gap };
         let path = file_path(&self.config.path, log, kind, segment.first);
-        self.unsynced.files.retain(|(unsynced, _)| *unsynced != path);
+        self.unsynced.files.retain(|finished| finished.path != path);
         match self.files.remove(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -545,21 +577,38 @@ impl Spool {
         }
     }
 
+    /// How long [`Spool::maintain`] and [`Spool::take_sync`] may be left uncalled while nothing is appended or
+    /// acknowledged.
+    pub fn next_maintenance(&self, now: Now) -> Duration {
+        let sync_at = match (self.config.sync, self.unsynced.since) {
+            (SyncPolicy::Interval(interval), Some(since)) => Some(since + interval),
+            _ => None,
+        };
+        let retry_at = match self.disk {
+            Disk::Refusing { retry_at } => Some(retry_at),
+            Disk::Good => None,
+        };
+        let next = [sync_at, retry_at].into_iter().flatten().min();
+        next.map_or(MAINTAIN_MAX, |at| at.saturating_sub(now.monotonic).min(MAINTAIN_MAX))
+    }
+
     /// What should be made durable now, by the policy. To be run outside of any lock.
     pub fn take_sync(&mut self, now: Now) -> Option<SyncTicket> {
         let SyncPolicy::Interval(interval) = self.config.sync else { return None };
+        self.forget_acked(now);
         let since = self.unsynced.since?;
-        if now.monotonic.saturating_sub(since) < interval {
-            return None;
-        }
-        // What every member has on its disk need not be on this one.
-        let live = self.shelf.live()?;
-        let last = self.shelf.range(live).map_or(BatchSeq(0), |(_, last)| last);
-        if self.unsynced.files.is_empty() && last <= self.shelf.acked_by_all(live, now) {
+        (now.monotonic.saturating_sub(since) >= interval).then(|| self.sync_ticket())
+    }
+
+    /// What every member has on its disk need not be on this one.
+    fn forget_acked(&mut self, now: Now) {
+        let shelf = &self.shelf;
+        self.unsynced.files.retain(|finished| finished.last > shelf.acked_by_all(finished.log, now));
+        let Some(live) = shelf.live() else { return };
+        let last = shelf.range(live).map_or(BatchSeq(0), |(_, last)| last);
+        if self.unsynced.files.is_empty() && last <= shelf.acked_by_all(live, now) {
             self.unsynced.since = None;
-            return None;
         }
-        Some(self.sync_ticket())
     }
 
     fn sync_ticket(&mut self) -> SyncTicket {
@@ -567,7 +616,7 @@ impl Spool {
         let unsynced = std::mem::take(&mut self.unsynced);
         let writer = self.writer.as_ref().map(|writer| Arc::clone(&writer.file));
         SyncTicket {
-            files: unsynced.files.into_iter().map(|(_, file)| file).chain(writer).collect(),
+            files: unsynced.files.into_iter().map(|finished| finished.file).chain(writer).collect(),
             folders: unsynced.folders.into_iter().collect(),
             layer: Arc::clone(&self.files),
         }

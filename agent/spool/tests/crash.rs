@@ -385,15 +385,36 @@ fn what_was_freed_is_a_gap_for_who_comes_late() {
 fn nothing_is_synced_that_all_members_have() {
     let mut world = World::new(12, config(SyncPolicy::Interval(Duration::from_secs(1))));
     world.spool.set_members(members(&[1]), world.now());
-    for _ in 0..7 {
+    let soon = Duration::from_secs(1);
+    // Over several segments.
+    for _ in 0..20 {
         world.append();
+        assert!(world.spool.next_maintenance(world.now()) <= soon);
         world.ship_all(1);
+        assert!(world.spool.take_sync(world.now()).is_none());
+        assert!(world.spool.next_maintenance(world.now()) > soon);
         world.seconds += 5;
         assert!(world.spool.take_sync(world.now()).is_none());
     }
     world.append();
     world.seconds += 5;
+    assert_eq!(world.spool.next_maintenance(world.now()), Duration::ZERO);
     assert!(world.spool.take_sync(world.now()).is_some());
+    assert!(world.spool.next_maintenance(world.now()) > soon);
+}
+
+#[test]
+fn what_was_just_written_is_not_read_from_disk() {
+    let mut world = World::new(14, config(SyncPolicy::Never));
+    world.append();
+    world.ship_all(1);
+    world.disk.fail_reads(true);
+    // Over the end of a segment too.
+    for _ in 0..20 {
+        world.append();
+        world.ship_all(1);
+    }
+    assert_eq!((world.gaps.len(), world.received[&(1, world.log)]), (0, 22));
 }
 
 #[test]
