@@ -21,6 +21,7 @@ const VALUE_BYTES: usize = 256;
 pub(crate) struct HotFile {
     path: PathBuf,
     file: Option<File>,
+    is_one_record: bool,
 }
 
 /// Files of one kind, such as one per core or per disk, that are kept open. Processes are ordinarily allowed 1024.
@@ -35,7 +36,13 @@ enum Extent {
 impl HotFile {
     /// Opens nothing yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
+        Self { path, file: None, is_one_record: false }
+    }
+
+    /// A file that the kernel makes as a whole, not line by line: a read that gives less than it asked for has given
+    /// all, and need not be followed by one that gives nothing.
+    pub(crate) fn of_one_record(path: PathBuf) -> Self {
+        Self { is_one_record: true, ..Self::new(path) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,7 +101,7 @@ impl HotFile {
     /// Keeps the descriptor only where reading worked.
     fn read_from(&mut self, file: File, extent: Extent, scratch: &mut Vec<u8>) -> io::Result<usize> {
         let len = match extent {
-            Extent::Whole => read_whole(&file, scratch)?,
+            Extent::Whole => read_whole(&file, self.is_one_record, scratch)?,
             Extent::Value => read_once(&file, scratch)?,
         };
         self.file = Some(file);
@@ -103,7 +110,7 @@ impl HotFile {
 }
 
 /// Stops just above the limit.
-fn read_whole(file: &File, scratch: &mut Vec<u8>) -> io::Result<usize> {
+fn read_whole(file: &File, is_one_record: bool, scratch: &mut Vec<u8>) -> io::Result<usize> {
     let mut len = 0;
     while len <= FILE_BYTES_MAX {
         if scratch.len() - len < CHUNK_BYTES / 2 {
@@ -111,7 +118,12 @@ fn read_whole(file: &File, scratch: &mut Vec<u8>) -> io::Result<usize> {
         }
         match file.read_at(&mut scratch[len..], len as u64) {
             Ok(0) => break,
-            Ok(count) => len += count,
+            Ok(count) => {
+                len += count;
+                if is_one_record && len < scratch.len() {
+                    break;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -158,11 +170,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let mut scratch = Vec::new();
-        let mut file = HotFile::new(path.clone());
-        assert!(file.read(&mut scratch).unwrap_err().is_not_found());
+        let mut files = [HotFile::new(path.clone()), HotFile::of_one_record(path.clone())];
+        for file in &mut files {
+            assert!(file.read(&mut scratch).unwrap_err().is_not_found());
+        }
         for len in [10, 0, 100_000, CHUNK_BYTES, 5] {
             std::fs::write(&path, vec![b'x'; len]).unwrap();
-            assert_eq!(file.read(&mut scratch).unwrap().len(), len);
+            for file in &mut files {
+                assert_eq!(file.read(&mut scratch).unwrap().len(), len);
+            }
         }
     }
 

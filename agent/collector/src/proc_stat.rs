@@ -38,7 +38,11 @@ pub(crate) struct ProcStatFile {
 
 impl ProcStatFile {
     pub(crate) fn new(paths: &Paths) -> Self {
-        Self { file: HotFile::new(paths.proc("stat")), stat: ProcStat::default(), is_current: false }
+        Self {
+            file: HotFile::of_one_record(paths.proc("stat")),
+            stat: ProcStat::default(),
+            is_current: false,
+        }
     }
 
     /// The next read goes to the file.

@@ -2,7 +2,8 @@
 //!
 //! A mount whose server is gone blocks whoever asks it for its size, for hours and unkillably. So asking is left to
 //! threads of its own ([`Prober`]), and a mount that does not answer is told as an error and not asked again until
-//! its thread comes back.
+//! its thread comes back. Most hosts have no such mounts: what is in memory or an ext4 reached by way of these alone is
+//! asked without a thread.
 
 mod mounts;
 mod prober;
@@ -69,7 +70,7 @@ impl Collector for Filesystem {
 
     fn collect(&mut self, sources: &mut Sources, out: &mut Gathered) -> Result<(), CollectError> {
         let mounts = self.table.read(sources)?;
-        self.prober.probe(mounts.iter().map(|mount| &mount.path), &mut self.answers);
+        self.prober.probe(mounts.iter().map(|mount| (&mount.path, mount.is_prompt)), &mut self.answers);
         self.write(out);
         Ok(())
     }

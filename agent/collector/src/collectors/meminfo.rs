@@ -106,7 +106,7 @@ struct MemInfo {
 }
 
 pub(crate) fn build(_: &mut Parameters, paths: &Paths) -> Result<Box<dyn Collector>, ConfigError> {
-    Ok(Box::new(MemInfo { file: HotFile::new(paths.proc("meminfo")) }))
+    Ok(Box::new(MemInfo { file: HotFile::of_one_record(paths.proc("meminfo")) }))
 }
 
 impl Collector for MemInfo {

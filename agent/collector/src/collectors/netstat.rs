@@ -42,11 +42,11 @@ struct Family {
 }
 
 pub(crate) fn build(parameters: &mut Parameters, paths: &Paths) -> Result<Box<dyn Collector>, ConfigError> {
-    let table = |name| Table { file: HotFile::new(paths.proc(name)), headers: FieldCache::new() };
+    let table = |name| Table { file: HotFile::of_one_record(paths.proc(name)), headers: FieldCache::new() };
     Ok(Box::new(NetStat {
         wanted: Pattern::take(parameters, "fields", FIELDS)?,
         tables: [table("net/netstat"), table("net/snmp")],
-        version_6: HotFile::new(paths.proc("net/snmp6")),
+        version_6: HotFile::of_one_record(paths.proc("net/snmp6")),
         fields_6: FieldCache::new(),
     }))
 }

@@ -17,6 +17,8 @@ type Described = (&'static str, &'static str);
 
 struct Resource {
     file: HotFile,
+    /// The kernel has it not, though it has others.
+    is_absent: bool,
     /// Some processes waited.
     some: Option<Described>,
     /// All did.
@@ -28,7 +30,12 @@ struct Pressure {
 }
 
 pub(crate) fn build(_: &mut Parameters, paths: &Paths) -> Result<Box<dyn Collector>, ConfigError> {
-    let resource = |name, some, full| Resource { file: HotFile::new(paths.proc(name)), some, full };
+    let resource = |name, some, full| Resource {
+        file: HotFile::of_one_record(paths.proc(name)),
+        is_absent: false,
+        some,
+        full,
+    };
     let resources = [
         resource(
             "pressure/cpu",
@@ -78,16 +85,23 @@ impl Collector for Pressure {
     }
 
     fn collect(&mut self, sources: &mut Sources, out: &mut Gathered) -> Result<(), CollectError> {
-        let mut found = false;
-        for resource in &mut self.resources {
+        let mut absent = [false; 4];
+        for (resource, is_absent) in self.resources.iter_mut().zip(&mut absent) {
             match resource.collect(sources, out) {
-                Ok(()) => found = true,
+                Ok(()) => *is_absent = resource.is_absent,
                 // Kernels before 4.20 have none, those before 6.1 none for interrupts.
-                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_not_found() => *is_absent = true,
                 Err(error) => return Err(error),
             }
         }
-        if found { Ok(()) } else { Err(NO_PRESSURE) }
+        if absent == [true; 4] {
+            return Err(NO_PRESSURE);
+        }
+        // A kernel does not learn another one while it runs.
+        for (resource, is_absent) in self.resources.iter_mut().zip(absent) {
+            resource.is_absent = is_absent;
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +109,9 @@ const NO_PRESSURE: CollectError = CollectError::NoData { what: "pressure stall i
 
 impl Resource {
     fn collect(&mut self, sources: &mut Sources, out: &mut Gathered) -> Result<(), CollectError> {
+        if self.is_absent {
+            return Ok(());
+        }
         let content = match self.file.read(&mut sources.scratch) {
             // The kernel has it, but was not booted with psi=1.
             Err(CollectError::Read { source, .. })

@@ -35,7 +35,7 @@ struct Family {
 }
 
 pub(crate) fn build(_: &mut Parameters, paths: &Paths) -> Result<Box<dyn Collector>, ConfigError> {
-    let table = |name| Table { file: HotFile::new(paths.proc(name)), protocols: FieldCache::new() };
+    let table = |name| Table { file: HotFile::of_one_record(paths.proc(name)), protocols: FieldCache::new() };
     Ok(Box::new(SockStat {
         page_bytes: procfs::page_size().cast_signed(),
         version_4: table("net/sockstat"),

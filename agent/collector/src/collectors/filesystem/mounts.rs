@@ -12,6 +12,13 @@ use crate::parse;
 use crate::paths::Paths;
 use crate::sources::Sources;
 
+/// File systems of this machine that know their size by heart: to ask one reads no disk and waits for nobody. Others that
+/// are local may wait in rare cases, such as xfs and btrfs for work of their own, and fat for a count of its clusters.
+const PROMPT_TYPES: [&str; 5] = ["ext2", "ext3", "ext4", "ramfs", "tmpfs"];
+
+/// With quotas of projects, a size may have to be read.
+const PROJECT_QUOTA: &[u8] = b"prjquota";
+
 /// The mounts that are wanted.
 pub(super) struct MountTable {
     mount_points: Filter,
@@ -38,6 +45,8 @@ pub(super) struct Mount {
     pub(super) is_readonly: bool,
     /// Another one of the same name has been mounted over it. Of this one only the number is told.
     pub(super) is_hidden: bool,
+    /// Whether it and all on the way to it are sure to answer at once.
+    pub(super) is_prompt: bool,
     /// As it is reached from here.
     pub(super) path: Arc<Path>,
 }
@@ -73,13 +82,20 @@ impl MountTable {
             // Forgotten first, so that what can not be parsed is tried again.
             self.content.clear();
             self.mounts.clear();
+            let mut slow = Vec::new();
             for (number, line) in parse::lines(content) {
                 let mount =
                     parse_line(line, &sources.paths).map_err(|fault| file.malformed(number, fault))?;
+                if !mount.is_prompt {
+                    slow.push(Arc::clone(&mount.path));
+                }
                 if self.mount_points.ignores(&mount.mount_point) || self.types.ignores(&mount.fs_type) {
                     continue;
                 }
                 push(&mut self.mounts, mount);
+            }
+            for mount in &mut self.mounts {
+                mount.is_prompt = !slow.iter().any(|slow| mount.path.starts_with(slow));
             }
             self.content.extend_from_slice(content);
         }
@@ -118,6 +134,7 @@ fn parse_line(line: &[u8], paths: &Paths) -> Result<Mount, Fault> {
     for option in options.split(|byte| *byte == b',').chain(super_options.split(|byte| *byte == b',')) {
         is_readonly |= matches!(option, b"ro" | b"emergency_ro");
     }
+    let has_quota = super_options.split(|byte| *byte == b',').any(|option| option == PROJECT_QUOTA);
     // For the label, node_exporter undoes only two of the kernel's escapes.
     let label = String::from_utf8_lossy(mount_point).replace("\\040", " ").replace("\\011", "\t");
     let unescaped = PathBuf::from(OsString::from_vec(unescape(mount_point)));
@@ -134,6 +151,10 @@ fn parse_line(line: &[u8], paths: &Paths) -> Result<Mount, Fault> {
         minor: minor.to_string(),
         is_readonly,
         is_hidden: false,
+        // Below a prefix there may be other things than the table says.
+        is_prompt: PROMPT_TYPES.iter().any(|prompt| prompt.as_bytes() == fs_type)
+            && !has_quota
+            && paths.rootfs == Path::new("/"),
         path: path.into(),
     })
 }
@@ -201,6 +222,34 @@ mod tests {
             let mount = parse_line(line.as_bytes(), &paths).unwrap();
             assert_eq!((mount.mount_point.as_str(), &*mount.path), (mount_point, Path::new(path)));
         }
+    }
+
+    /// Which mount points of a table are sure to answer at once.
+    fn prompt(mountinfo: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("self")).unwrap();
+        std::fs::write(folder.path().join("self/mountinfo"), mountinfo).unwrap();
+        let paths = Paths { procfs: folder.path().to_owned(), ..Paths::default() };
+        let mut parameters = crate::config::Parameters::new("filesystem", None).unwrap();
+        let mut all = |keys| Filter::take(&mut parameters, keys, "none").unwrap();
+        let (points, types) = (all(("a", "")), all(("b", "")));
+        let mut table = MountTable::new(points, types, &paths);
+        let mounts = table.read(&mut Sources::new(paths)).unwrap();
+        mounts.iter().filter(|mount| mount.is_prompt).map(|mount| mount.mount_point.clone()).collect()
+    }
+
+    #[test]
+    fn only_what_can_not_hang_answers_at_once() {
+        let table = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 0 0:2 / /run rw - tmpfs tmpfs rw\n\
+                     3 0 8:3 / /data rw - xfs /dev/sda3 rw\n4 0 8:4 / /data/fast rw - ext4 /dev/sda4 rw\n\
+                     5 0 0:5 / /database rw - tmpfs tmpfs rw\n6 0 8:6 / /home rw - ext4 /dev/sda6 rw,prjquota\n\
+                     7 0 0:7 / /mnt rw - nfs4 server:/ rw\n8 0 0:8 / /mnt/x rw - tmpfs tmpfs rw\n";
+        assert_eq!(prompt(table), ["/", "/run", "/database"]);
+        // Something else on top of it.
+        let covered = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 0 8:2 / /mnt rw - ext4 /dev/sda2 rw\n\
+                       3 0 0:3 / /mnt rw - nfs4 server:/ rw\n";
+        assert_eq!(prompt(covered), ["/"]);
+        assert!(prompt("1 0 0:1 / / rw - nfs server:/ rw\n2 0 8:2 / /a rw - ext4 /dev/a rw\n").is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Asking mounts for their size, on threads that may hang.
+//! Asking mounts for their size: on threads that may hang, but for those that can not.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// After so long without an answer one more thread is put to work on the mounts that still wait.
 const RELIEF: Duration = Duration::from_millis(2);
+
+/// A mount that should answer at once and took longer is left to the threads.
+const PROMPT_MAX: Duration = Duration::from_millis(20);
 
 /// Hung mounts each hold a thread. With more than so many, even mounts that are well are told as hung.
 const WORKERS_MAX: usize = 64;
@@ -56,6 +59,8 @@ struct Probe {
     /// Since when it has been asked without an answer.
     asked_at: Option<Instant>,
     is_hung: bool,
+    /// It should have answered at once, and did not.
+    is_slow: bool,
     last: Answer,
 }
 
@@ -92,18 +97,21 @@ impl Prober {
         }
     }
 
-    /// Asks all mounts that are not being asked already, and gives an answer for each, in their order.
+    /// Asks all mounts that are not being asked already, and gives an answer for each, in their order. With each path
+    /// comes whether it is sure to answer at once: no thread is woken for such a one.
     #[expect(clippy::disallowed_methods, reason = "driver: measures how long mounts take")]
     pub(super) fn probe<'a>(
         &mut self,
-        paths: impl Iterator<Item = &'a Arc<Path>>,
+        mounts: impl Iterator<Item = (&'a Arc<Path>, bool)>,
         answers: &mut Vec<Answer>,
     ) {
         self.take_answers();
         let begin = Instant::now();
-        let (asked, held) = self.ask(paths, begin);
-        self.wait(asked, held, begin);
-        self.take_answers();
+        let (asked, held) = self.ask(mounts, begin);
+        if asked + held > 0 {
+            self.wait(asked, held, begin);
+            self.take_answers();
+        }
         answers.clear();
         let now = Instant::now();
         for at in &self.order {
@@ -112,12 +120,16 @@ impl Prober {
     }
 
     /// Gives how many were asked, and how many still hold a worker from before.
-    fn ask<'a>(&mut self, paths: impl Iterator<Item = &'a Arc<Path>>, now: Instant) -> (usize, usize) {
+    fn ask<'a>(
+        &mut self,
+        mounts: impl Iterator<Item = (&'a Arc<Path>, bool)>,
+        now: Instant,
+    ) -> (usize, usize) {
         let (mut asked, mut held) = (0, 0);
-        let mut state = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
         self.probes.begin();
         self.order.clear();
-        for path in paths {
+        for (path, is_prompt) in mounts {
             let next_id = &mut self.next_id;
             let at = self.probes.index(path.as_os_str().as_encoded_bytes(), || {
                 *next_id += 1;
@@ -127,9 +139,11 @@ impl Prober {
             let probe = self.probes.at_mut(at);
             if probe.asked_at.is_some() {
                 held += 1;
+            } else if is_prompt && !probe.is_slow {
+                probe.ask_here(&shared.statfs);
             } else {
                 probe.asked_at = Some(now);
-                state.queue.push_back((probe.id, Arc::clone(&probe.path)));
+                shared.lock().queue.push_back((probe.id, Arc::clone(&probe.path)));
                 asked += 1;
             }
         }
@@ -177,6 +191,11 @@ impl Prober {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn workers(&self) -> usize {
+        self.shared.lock().workers
+    }
+
     fn take_answers(&mut self) {
         let mut state = self.shared.lock();
         for (id, result) in state.answers.drain(..) {
@@ -197,7 +216,21 @@ impl Drop for Prober {
 
 impl Probe {
     fn new(id: u64, path: &Arc<Path>) -> Self {
-        Self { id, path: Arc::clone(path), asked_at: None, is_hung: false, last: Answer::Unknown }
+        Self {
+            id,
+            path: Arc::clone(path),
+            asked_at: None,
+            is_hung: false,
+            is_slow: false,
+            last: Answer::Unknown,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "driver: measures how long mounts take")]
+    fn ask_here(&mut self, statfs: &Statfs) {
+        let begin = Instant::now();
+        self.settle(statfs(&self.path));
+        self.is_slow = begin.elapsed() > PROMPT_MAX;
     }
 
     fn settle(&mut self, result: io::Result<Usage>) {

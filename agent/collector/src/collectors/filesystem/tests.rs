@@ -25,10 +25,12 @@ fn fake_host(timeout: Duration) -> FakeHost {
 }
 
 impl FakeHost {
+    /// Those named `/prompt…` are sure to answer at once.
     fn probe(&mut self, paths: &[&str]) -> Vec<Answer> {
         let paths: Vec<Arc<Path>> = paths.iter().map(|path| PathBuf::from(path).into()).collect();
         let mut answers = Vec::new();
-        self.prober.probe(paths.iter(), &mut answers);
+        let is_prompt = |path: &Path| path.to_str().is_some_and(|path| path.starts_with("/prompt"));
+        self.prober.probe(paths.iter().map(|path| (path, is_prompt(path))), &mut answers);
         answers
     }
 
@@ -58,6 +60,18 @@ fn healthy_mounts_answer_at_once() {
     // Before patience ends on a loaded machine, or after a while.
     host.until(&["/a", "/gone", "/b"], &[usage(1.0), stale(), usage(1.0)]);
     host.until(&["/b", "/a"], &[usage(1.0), usage(1.0)]);
+}
+
+#[test]
+fn no_thread_is_needed_where_none_can_hang() {
+    let mut host = fake_host(Duration::from_secs(600));
+    // All are answered by the first probe, whatever the machine's load; and beside one that hangs as well.
+    assert_eq!(host.probe(&["/prompt", "/prompt/2"]), [usage(1.0), usage(1.0)]);
+    assert_eq!(host.prober.workers(), 0);
+    assert_eq!(host.probe(&["/prompt", "/hang"]), [usage(1.0), Answer::Unknown]);
+    assert_eq!(host.prober.workers(), 1);
+    host.gate.send(()).unwrap();
+    host.until(&["/prompt", "/hang"], &[usage(1.0), usage(2.0)]);
 }
 
 #[test]
