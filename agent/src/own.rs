@@ -11,6 +11,8 @@ use crate::shared::{LogReason, Numbers, ReplicaNumbers, Shared};
 
 use MetricKind::{Counter, Gauge};
 
+/// Has an entry for each open descriptor.
+const DESCRIPTORS: &str = "/proc/self/fd";
 /// No line of `/proc/self/stat` is longer.
 const STAT_BYTES_MAX: usize = 1024;
 
@@ -19,6 +21,8 @@ const STAT_BYTES_MAX: usize = 1024;
 pub(crate) struct Own {
     /// `/proc/self/stat`, kept open.
     stat: Option<File>,
+    /// The folder `/proc/self/fd`, kept open.
+    descriptors: Option<File>,
 }
 
 impl Own {
@@ -32,12 +36,16 @@ impl Own {
         if self.stat.is_none() {
             self.stat = File::open("/proc/self/stat").ok();
         }
+        if self.descriptors.is_none() {
+            self.descriptors = File::open(DESCRIPTORS).ok();
+        }
         let mut buffer = [0; STAT_BYTES_MAX];
         let read = self.stat.as_ref().and_then(|stat| stat.read_at(&mut buffer, 0).ok());
         let stat = String::from_utf8_lossy(&buffer[..read.unwrap_or(0)]);
         // The name, in parentheses, may hold anything.
         if let Some((_, fields)) = stat.rsplit_once(')') {
-            about_process(shared, fields, out);
+            let descriptors = open_descriptors(self.descriptors.as_ref());
+            about_process(shared, fields, descriptors, out);
         }
     }
 }
@@ -265,7 +273,7 @@ fn about_config(numbers: &Numbers, out: &mut Gathered) {
 }
 
 /// `fields` of `/proc/self/stat` from the third on.
-fn about_process(shared: &Shared, fields: &str, out: &mut Gathered) {
+fn about_process(shared: &Shared, fields: &str, descriptors: u64, out: &mut Gathered) {
     let field = |number: usize| {
         let value = fields.split_ascii_whitespace().nth(number - 3);
         value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
@@ -274,7 +282,7 @@ fn about_process(shared: &Shared, fields: &str, out: &mut Gathered) {
     let page = rustix::param::page_size() as f64;
     let cpu = (field(14) + field(15)) / ticks;
     one(out, "process_cpu_seconds_total", Counter, "Total user and system CPU time spent in seconds.", cpu);
-    one(out, "process_open_fds", Gauge, "Number of open file descriptors.", open_descriptors() as f64);
+    one(out, "process_open_fds", Gauge, "Number of open file descriptors.", descriptors as f64);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(f64::INFINITY, |limit| limit as f64);
     one(out, "process_max_fds", Gauge, "Maximum number of open file descriptors.", limit);
@@ -286,10 +294,10 @@ fn about_process(shared: &Shared, fields: &str, out: &mut Gathered) {
 }
 
 /// The kernel counts them itself since 6.2; before that the folder has no size.
-fn open_descriptors() -> u64 {
-    let counted = fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());
+fn open_descriptors(folder: Option<&File>) -> u64 {
+    let counted = folder.and_then(|folder| folder.metadata().ok()).map_or(0, |folder| folder.len());
     if counted > 0 {
         return counted;
     }
-    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+    fs::read_dir(DESCRIPTORS).map_or(0, |entries| entries.count() as u64)
 }

@@ -1,6 +1,7 @@
 //! `vedette-agent run`: starts the parts, hears signals, ends the parts.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,6 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vedette_daemon::logging::LogLevel;
@@ -26,8 +26,6 @@ use crate::web;
 
 /// Requests that wait for the task that collects.
 const REQUESTS_MAX: usize = 16;
-/// How often the spool is looked after.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How long leaving may take to send what is there.
 const SETTLE_MAX: Duration = Duration::from_millis(1500);
 
@@ -107,7 +105,11 @@ struct Running {
 
 impl Running {
     /// Until the agent is to leave.
-    async fn hear(&mut self, signals: &mut Signals, collecting: &mut JoinHandle<()>) -> anyhow::Result<()> {
+    async fn hear(
+        &mut self,
+        signals: &mut Signals,
+        collecting: &mut JoinHandle<io::Result<()>>,
+    ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 Some(()) = signals.terminate.recv() => break,
@@ -162,7 +164,7 @@ impl Running {
     /// Puts what is at hand into the spool, sends what can be sent soon, ends everything.
     async fn leave<const N: usize>(
         &self,
-        collecting: JoinHandle<()>,
+        collecting: JoinHandle<io::Result<()>>,
         fleet: JoinHandle<()>,
         tasks: [JoinHandle<()>; N],
         stop: &CancellationToken,
@@ -192,27 +194,29 @@ fn replace<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
     });
 }
 
-async fn join(what: &str, task: JoinHandle<()>) {
+async fn join<T>(what: &str, task: JoinHandle<T>) {
     if let Err(error) = task.await {
         error!(what, %error, "a task ended badly");
     }
 }
 
-/// Frees, drops, retries, syncs.
+/// Frees, drops, retries, syncs: when something was appended or acknowledged, as then the host is awake anyway, and
+/// when time alone makes something due.
 async fn look_after_spool(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut due = tokio::time::interval(HOUSEKEEPING);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = due.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let ticket = {
-            let mut spool = shared.spool();
-            spool.maintain(shared.now());
-            spool.take_sync(shared.now())
+        let (ticket, wait) = {
+            let (mut spool, now) = (shared.spool(), shared.now());
+            spool.maintain(now);
+            (spool.take_sync(now), spool.next_maintenance(now))
         };
-        let Some(ticket) = ticket else { continue };
+        let Some(ticket) = ticket else {
+            tokio::select! {
+                () = shared.spool_touched.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+            continue;
+        };
         // A disk that hangs stalls this task alone.
         match tokio::task::spawn_blocking(|| ticket.run()).await {
             Ok(Ok(())) => {}

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     spool: Mutex<Spool>,
     /// Rises with every batch and every change of logs.
     pub(crate) spool_changed: watch::Sender<u64>,
+    /// A batch was appended or acknowledged: something may be freed, and is to be synced or no more so.
+    pub(crate) spool_touched: Notify,
     /// Who the agent is; none before it is enrolled.
     pub(crate) identity: watch::Sender<Option<Arc<Identity>>>,
     /// Membership, addresses or connections have changed.
@@ -102,6 +104,7 @@ impl Shared {
             clock,
             spool: Mutex::new(spool),
             spool_changed: watch::Sender::new(0),
+            spool_touched: Notify::new(),
             identity: watch::Sender::new(None),
             fleet_changed: Notify::new(),
             requests,
@@ -134,6 +137,7 @@ impl Shared {
     /// The spool has news for the sessions.
     pub(crate) fn spool_has_changed(&self) {
         self.spool_changed.send_modify(|version| *version += 1);
+        self.spool_touched.notify_one();
     }
 
     /// The right to have the session with `replica`, if nobody has it.

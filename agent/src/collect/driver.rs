@@ -1,16 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 use tracing::{info, warn};
 use vedette_collector::{ConfigError, Registry};
 use vedette_model::{Labels, Timestamp};
 use vedette_scrape::{Fetched, Schedule, ScrapePool, TargetKey, TargetScrape, Tick, grid_offset};
 use vedette_wire::{BatchInput, EncodeError, LogId, RowInput, SegmentEncoder, SegmentLimits};
 
-use crate::collect::{Completeness, Node};
+use crate::collect::{Alarm, Completeness, Node};
 use crate::config::Config;
 use crate::own;
 use crate::shared::{LogReason, Shared};
@@ -101,15 +102,16 @@ impl Collection {
         Ok(collection)
     }
 
-    /// Runs until it is stopped.
-    pub(crate) async fn run(mut self) {
-        let mut asleep_since = self.shared.clock.monotonic();
-        let mut due = Box::pin(sleep(self.schedule.wait(self.shared.now().wall)));
+    /// Runs until it is stopped. Fails when the kernel's timer does.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut due = Alarm::new()?;
+        let mut asleep_since = self.sleep(&mut due)?;
         loop {
             let flush_at =
                 self.waiting_since.map(|since| self.shared.clock.instant(since + self.batch_wait()));
             tokio::select! {
-                () = &mut due => {
+                rung = due.rung() => {
+                    rung?;
                     let now = self.shared.now();
                     let tick = self.schedule.tick(now.wall, now.monotonic.saturating_sub(asleep_since));
                     self.on_tick(tick);
@@ -133,13 +135,19 @@ impl Collection {
                     Some(Request::Stop) | None => break,
                 },
             }
-            let now = self.shared.now();
-            asleep_since = now.monotonic;
-            due.as_mut().reset(self.shared.clock.instant(now.monotonic + self.schedule.wait(now.wall)));
+            asleep_since = self.sleep(&mut due)?;
         }
         self.flush();
         // What is being fetched is not waited for.
         tokio::time::timeout(SHUTDOWN_MAX, self.pool.shutdown()).await.ok();
+        Ok(())
+    }
+
+    /// Sets the alarm to the next point of the grid; gives when.
+    fn sleep(&mut self, due: &mut Alarm) -> io::Result<Duration> {
+        let now = self.shared.now();
+        due.set(self.schedule.wait(now.wall))?;
+        Ok(now.monotonic)
     }
 
     fn batch_wait(&self) -> Duration {

@@ -3,13 +3,16 @@
 //! | Part | Owns |
 //! |---|---|
 //! | [`Node`] | the host itself as a target: collectors, table |
+//! | [`Alarm`] | the kernel's timer for the grid |
 //! | [`Completeness`] | up to when the data is whole (no clock) |
 //! | [`Collection`] | the driver: grid, scrapes, batches, spool |
 
+mod alarm;
 mod completeness;
 mod driver;
 mod node;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use completeness::Completeness;
 pub(crate) use driver::{Collection, Request};
 pub(crate) use node::Node;

@@ -13,8 +13,17 @@ pub(crate) struct Node {
     registry: Registry,
     gathered: Gathered,
     table: TargetTable,
+    order: Order,
     /// `job`, `instance` and the external labels.
     labels: Labels,
+}
+
+/// Which series of the table the gathered samples are, one after the other.
+#[derive(Default)]
+struct Order {
+    series: Vec<u32>,
+    /// Of which keys, and of which indices: versions of [`Gathered`] and [`TargetTable`].
+    of: Option<(u64, u64)>,
 }
 
 /// What one collection came to.
@@ -30,7 +39,8 @@ impl Node {
     pub(crate) fn new(registry: Registry, name: &str, external_labels: &Labels) -> Self {
         let mut labels = external_labels.to_builder();
         labels.set(JOB_LABEL, JOB).set(INSTANCE_LABEL, name);
-        Self { registry, gathered: Gathered::new(), table: TargetTable::new(), labels: labels.finish() }
+        let (gathered, table) = (Gathered::new(), TargetTable::new());
+        Self { registry, gathered, table, order: Order::default(), labels: labels.finish() }
     }
 
     /// Other collectors from now on; series that they do not have any more end.
@@ -51,20 +61,21 @@ impl Node {
 
     /// Takes what was gathered into the table: its row is ready afterwards.
     pub(crate) fn fill_row(&mut self, duration: Duration) -> NodeRow {
-        let Self { gathered, table, labels, .. } = self;
         let mut row = NodeRow::default();
-        let mut added = 0u64;
-        table.begin_row();
-        for family in gathered.families() {
-            table.note_family(family.name, family.kind, "", family.help);
-            for (key, value) in family.samples() {
-                match table.set(key, value, || describe(key, family.name, labels)) {
-                    Ok(SetOutcome::Known) => {}
-                    Ok(SetOutcome::New) => added += 1,
-                    Ok(SetOutcome::Duplicate | SetOutcome::SeriesLimit) | Err(_) => row.refused += 1,
-                }
+        self.table.begin_row();
+        let of = Some((self.gathered.keys_version(), self.table.generation()));
+        let added = if self.order.of == of {
+            self.set_again();
+            0
+        } else {
+            self.order.of = None;
+            let added = self.set_all(&mut row);
+            if row.refused == 0 {
+                self.order.of = of;
             }
-        }
+            added
+        };
+        let Self { gathered, table, labels, .. } = self;
         let samples = gathered.samples_len() as f64;
         let synthetic = [
             ("up", 1.0),
@@ -79,6 +90,35 @@ impl Node {
         }
         row.samples = table.finish_row().samples as u64;
         row
+    }
+
+    /// The same series as in the row before: their keys need not be looked at.
+    fn set_again(&mut self) {
+        for (series, value) in self.order.series.iter().zip(self.gathered.values()) {
+            self.table.set_at(*series, value);
+        }
+    }
+
+    /// Looks each series up by its key, and notes which ones they are; gives how many are new.
+    fn set_all(&mut self, row: &mut NodeRow) -> u64 {
+        let Self { gathered, table, labels, order, .. } = self;
+        let mut added = 0;
+        order.series.clear();
+        for family in gathered.families() {
+            table.note_family(family.name, family.kind, "", family.help);
+            for (key, value) in family.samples() {
+                match table.set(key, value, || describe(key, family.name, labels)) {
+                    Ok(SetOutcome::Known) => {}
+                    Ok(SetOutcome::New) => added += 1,
+                    Ok(SetOutcome::Duplicate | SetOutcome::SeriesLimit) | Err(_) => {
+                        row.refused += 1;
+                        continue;
+                    }
+                }
+                order.series.extend(table.last_set());
+            }
+        }
+        added
     }
 
     pub(crate) fn table(&self) -> &TargetTable {
@@ -136,6 +176,19 @@ mod tests {
             value(&node, &labels("scrape_series_added")),
             value(&node, &labels("scrape_samples_scraped"))
         );
+
+        // Again and again: by index once nothing is new.
+        let mut before = value(&node, &labels("node_time_seconds"));
+        for _ in 0..4 {
+            node.gather();
+            let again = node.fill_row(Duration::from_millis(3));
+            assert_eq!(again.samples as usize, node.gathered.samples_len() + 5);
+            let now = value(&node, &labels("node_time_seconds"));
+            assert!(now > before, "{now:?} after {before:?}");
+            before = now;
+        }
+        assert_eq!(value(&node, &labels("up")), Some(1.0));
+        assert_eq!(value(&node, &labels("scrape_series_added")), Some(0.0));
 
         let registry = Registry::new(
             &CollectorsConfig::default(),

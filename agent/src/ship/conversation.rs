@@ -206,6 +206,7 @@ impl<'a> Conversation<'a> {
             }
             AgentAction::Acked { replica, log, through } => {
                 self.shared.spool().set_cursor(replica, log, through);
+                self.shared.spool_touched.notify_one();
                 self.note(|numbers| numbers.acks += 1);
             }
             AgentAction::LogDone { log, .. } => {

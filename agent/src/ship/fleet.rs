@@ -17,7 +17,7 @@ use crate::ship::plan::{Peer, plan};
 
 /// Without a session for so long, every known address is tried.
 const ALONE_AFTER: Duration = Duration::from_secs(30);
-/// How often the plan is looked at when nothing was said to have changed.
+/// How often the plan is looked at while there is no session. With one, nothing changes unsaid.
 const REVIEW: Duration = Duration::from_secs(10);
 /// How long connections may take to say good-bye.
 const GOODBYE_MAX: Duration = Duration::from_millis(300);
@@ -78,11 +78,13 @@ impl Fleet {
         };
         let mut identity = self.shared.identity.subscribe();
         let mut group = None;
-        let mut last_session = self.shared.clock.monotonic();
+        let mut alone_since = None;
         loop {
             let now = self.shared.clock.monotonic();
             if self.shared.sessions() > 0 {
-                last_session = now;
+                alone_since = None;
+            } else {
+                alone_since.get_or_insert(now);
             }
             let authority =
                 identity.borrow_and_update().as_ref().map(|identity| identity.authority().as_ref().to_vec());
@@ -92,7 +94,10 @@ impl Fleet {
                 group = authority;
             }
             if group.is_some() {
-                self.review(&endpoint, now.saturating_sub(last_session) > ALONE_AFTER);
+                self.review(
+                    &endpoint,
+                    alone_since.is_some_and(|since| now.saturating_sub(since) > ALONE_AFTER),
+                );
             }
             let changed = self.shared.fleet_changed.notified();
             tokio::select! {
@@ -105,7 +110,7 @@ impl Fleet {
                         self.stop_all();
                     }
                 }
-                () = tokio::time::sleep(REVIEW) => {}
+                () = tokio::time::sleep(REVIEW), if alone_since.is_some() => {}
                 () = self.stop.cancelled() => break,
             }
         }

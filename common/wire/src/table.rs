@@ -228,6 +228,18 @@ impl TargetTable {
         Ok(SetOutcome::New)
     }
 
+    /// As [`TargetTable::set`] for a series whose index is known, as long as the table is of the same
+    /// [`TargetTable::generation`].
+    pub fn set_at(&mut self, index: u32, value: f64) -> SetOutcome {
+        assert!((index as usize) < self.series.len(), "series {index} of {}", self.series.len());
+        self.set_known(index, |row, index| row.set(index, value))
+    }
+
+    /// The index of the series that was set last in this row.
+    pub fn last_set(&self) -> Option<u32> {
+        (self.cursor != NONE).then_some(self.cursor)
+    }
+
     /// Ends the row: series that were in the last one and are not in this one become stale.
     pub fn finish_row(&mut self) -> RowSummary {
         let mut gone = 0;
@@ -353,7 +365,8 @@ impl TargetTable {
         self.family_versions[family]
     }
 
-    pub(crate) fn generation(&self) -> u64 {
+    /// Another one when indices have got another meaning.
+    pub fn generation(&self) -> u64 {
         self.generation
     }
 
