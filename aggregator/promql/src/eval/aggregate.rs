@@ -6,10 +6,10 @@ use vedette_model::{Labels, LabelsBuilder};
 
 use crate::ast::{Aggregation, Grouping, Span};
 use crate::error::QueryError;
-use crate::eval::annotations::Annotation;
 use crate::eval::column::{ABSENT, Column, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
 use crate::eval::function::quantile;
+use crate::eval::histogram_note::HistogramNote;
 use crate::eval::histogram_total::{Aggregated, GroupHistograms};
 use crate::eval::kahan::{self, Mean};
 use crate::eval::operator::{Computed, Operator, TakesAll};
@@ -215,7 +215,7 @@ impl<'a> AggregateOperator<'a> {
             }
             _ if column.histograms().next().is_some() => {
                 let aggregation = self.op.as_str();
-                let note = Annotation::HistogramIgnoredInAggregation { aggregation };
+                let note = HistogramNote::IgnoredInAggregation { aggregation };
                 self.context.annotate(note, self.span);
             }
             _ => {}

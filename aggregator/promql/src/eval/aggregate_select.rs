@@ -2,9 +2,9 @@
 
 use crate::ast::{Aggregation, Grouping, Span};
 use crate::error::QueryError;
-use crate::eval::annotations::Annotation;
 use crate::eval::column::{Column, SeriesHead, is_present};
 use crate::eval::context::{Context, Held};
+use crate::eval::histogram_note::HistogramNote;
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
 
@@ -97,7 +97,7 @@ impl<'a> SelectOperator<'a> {
         // A step that wants nothing does not look at anything.
         if column.histograms().any(|(step, _)| self.wanted[step] >= 1.0) {
             let aggregation = self.op.as_str();
-            self.context.annotate(Annotation::HistogramIgnoredInAggregation { aggregation }, self.span);
+            self.context.annotate(HistogramNote::IgnoredInAggregation { aggregation }, self.span);
         }
     }
 

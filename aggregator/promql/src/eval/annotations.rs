@@ -1,12 +1,13 @@
 //! Warnings and infos: facts about a result that do not make it wrong.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use vedette_model::number::format_exposition;
 
 use crate::ast::Span;
 use crate::eval::calendar::format_rfc3339;
-use crate::eval::native::NanEffect;
+use crate::eval::histogram_note::HistogramNote;
 use crate::syntax::printer::quote;
 
 /// A fact. Two that differ only in where they stand are one, as in Prometheus.
@@ -20,36 +21,13 @@ pub(crate) enum Annotation {
     ForcedMonotonicity { metric: String },
     IncompatibleTypes { operator: &'static str, left: &'static str, right: &'static str },
     InvalidRatio { value: String, limit: String },
-    MixedFloatsHistograms { metric: String },
-    MixedFloatsHistogramsInAggregation,
-    MixedClassicNative { metric: String },
-    NotCounter { metric: String },
-    NotGauge { metric: String },
-    MixedBucketSchemas { metric: String },
-    IncompatibleBucketLayout { operator: &'static str },
-    HistogramIgnoredInAggregation { aggregation: &'static str },
-    HistogramIgnoredInMixedRange { metric: String },
-    NanObservations { what: NanEffect, metric: String },
-    CounterResetCollision(HistogramOperation),
-    MismatchedCustomBuckets(HistogramOperation),
     StartTimeOverlap { metric: String },
+    Histogram(HistogramNote),
 }
 
-/// What was done with histograms that did not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum HistogramOperation {
-    Addition,
-    Subtraction,
-    Aggregation,
-}
-
-impl HistogramOperation {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Addition => "addition",
-            Self::Subtraction => "subtraction",
-            Self::Aggregation => "aggregation",
-        }
+impl From<HistogramNote> for Annotation {
+    fn from(note: HistogramNote) -> Self {
+        Self::Histogram(note)
     }
 }
 
@@ -66,33 +44,49 @@ pub(crate) struct Monotonicity {
 
 #[derive(Debug, Default)]
 pub(crate) struct Annotations {
-    found: BTreeMap<Annotation, (Span, Option<Monotonicity>)>,
+    found: BTreeMap<Annotation, (Span, Detail)>,
+}
+
+/// What is told of all the times that something was found.
+#[derive(Debug)]
+enum Detail {
+    Monotonicity(Monotonicity),
+    Times(u64),
 }
 
 impl Annotations {
     pub(crate) fn add(&mut self, annotation: Annotation, span: Span) {
-        self.found.insert(annotation, (span, None));
+        let (last, detail) = self.found.entry(annotation).or_insert((span, Detail::Times(0)));
+        *last = span;
+        if let Detail::Times(times) = detail {
+            *times += 1;
+        }
     }
 
     pub(crate) fn add_monotonicity(&mut self, metric: String, span: Span, fresh: Monotonicity) {
-        let entry =
-            self.found.entry(Annotation::ForcedMonotonicity { metric }).or_insert((span, Some(fresh)));
-        let Some(known) = &mut entry.1 else { return };
-        known.first_ms = known.first_ms.min(fresh.first_ms);
-        known.last_ms = known.last_ms.max(fresh.last_ms);
-        known.bucket_min = known.bucket_min.min(fresh.bucket_min);
-        known.bucket_max = known.bucket_max.max(fresh.bucket_max);
-        known.difference_max = known.difference_max.max(fresh.difference_max);
-        known.samples += 1;
+        match self.found.entry(Annotation::ForcedMonotonicity { metric }) {
+            Entry::Vacant(entry) => {
+                entry.insert((span, Detail::Monotonicity(fresh)));
+            }
+            Entry::Occupied(mut entry) => {
+                if let (_, Detail::Monotonicity(known)) = entry.get_mut() {
+                    known.merge(fresh);
+                }
+            }
+        }
     }
 
     /// Warnings, then infos, each sorted.
     pub(crate) fn into_texts(self) -> (Vec<String>, Vec<String>) {
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
-        for (annotation, (span, monotonicity)) in &self.found {
+        for (annotation, (span, detail)) in &self.found {
             let mut text = annotation.text();
-            if let Some(monotonicity) = monotonicity {
-                text.push_str(&monotonicity.text());
+            match (annotation, detail) {
+                (_, Detail::Monotonicity(monotonicity)) => text.push_str(&monotonicity.text()),
+                (Annotation::StartTimeOverlap { .. }, Detail::Times(times)) if *times > 1 => {
+                    text.push_str(&format!(" ({times} occurrences)"));
+                }
+                _ => {}
             }
             let (list, level) = match annotation.is_warning() {
                 true => (&mut warnings, "warning"),
@@ -108,17 +102,14 @@ impl Annotations {
 
 impl Annotation {
     fn is_warning(&self) -> bool {
-        !matches!(
-            self,
+        match self {
             Self::PossibleNonCounter { .. }
-                | Self::PossibleNonCounterType { .. }
-                | Self::ForcedMonotonicity { .. }
-                | Self::IncompatibleTypes { .. }
-                | Self::HistogramIgnoredInAggregation { .. }
-                | Self::HistogramIgnoredInMixedRange { .. }
-                | Self::NanObservations { .. }
-                | Self::MismatchedCustomBuckets(_)
-        )
+            | Self::PossibleNonCounterType { .. }
+            | Self::ForcedMonotonicity { .. }
+            | Self::IncompatibleTypes { .. } => false,
+            Self::Histogram(note) => note.is_warning(),
+            _ => true,
+        }
     }
 
     fn text(&self) -> String {
@@ -167,72 +158,25 @@ impl Annotation {
                     "sample has start time that overlaps with previous sample timestamp for metric {metric}"
                 )
             }
-            _ => self.histogram_text(),
-        }
-    }
-
-    /// The text of what is told of native histograms.
-    fn histogram_text(&self) -> String {
-        match self {
-            Self::MixedFloatsHistograms { metric } => {
-                format!("encountered a mix of histograms and floats for metric name {}", quote(metric))
-            }
-            Self::MixedFloatsHistogramsInAggregation => {
-                "encountered a mix of histograms and floats for aggregation".to_owned()
-            }
-            Self::MixedClassicNative { metric } => {
-                "vector contains a mix of classic and native histograms".to_owned() + &for_metric(metric)
-            }
-            Self::NotCounter { metric } => {
-                format!("this native histogram metric is not a counter: {}", quote(metric))
-            }
-            Self::NotGauge { metric } => {
-                format!("this native histogram metric is not a gauge: {}", quote(metric))
-            }
-            Self::MixedBucketSchemas { metric } => {
-                let text = "vector contains a mix of histograms with exponential and custom buckets schemas";
-                format!("{text} for metric name {}", quote(metric))
-            }
-            Self::IncompatibleBucketLayout { operator } => {
-                format!("incompatible bucket layout encountered for binary operator {operator}")
-            }
-            Self::HistogramIgnoredInAggregation { aggregation } => {
-                format!("ignored histogram in {aggregation} aggregation")
-            }
-            Self::HistogramIgnoredInMixedRange { metric } => {
-                let text = "ignored histograms in a range containing both floats and histograms";
-                format!("{text} for metric name {}", quote(metric))
-            }
-            Self::NanObservations { what, metric } => {
-                let text = match what {
-                    NanEffect::QuantileIsNan => {
-                        "input to histogram_quantile has NaN observations, result is NaN"
-                    }
-                    NanEffect::QuantileIsSkewed => {
-                        "input to histogram_quantile has NaN observations, result is skewed higher"
-                    }
-                    NanEffect::LeftOutOfFraction => {
-                        "input to histogram_fraction has NaN observations, which are excluded from all fractions"
-                    }
-                };
-                text.to_owned() + &for_metric(metric)
-            }
-            Self::CounterResetCollision(operation) => {
-                format!("conflicting counter resets during histogram {}", operation.as_str())
-            }
-            Self::MismatchedCustomBuckets(operation) => {
-                format!("mismatched custom buckets were reconciled during {}", operation.as_str())
-            }
-            _ => String::new(),
+            Self::Histogram(note) => note.text(),
         }
     }
 }
 
-fn for_metric(metric: &str) -> String {
+pub(super) fn for_metric(metric: &str) -> String {
     if metric.is_empty() { String::new() } else { format!(" for metric name {}", quote(metric)) }
 }
 
 impl Monotonicity {
+    fn merge(&mut self, other: Self) {
+        self.first_ms = self.first_ms.min(other.first_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.bucket_min = self.bucket_min.min(other.bucket_min);
+        self.bucket_max = self.bucket_max.max(other.bucket_max);
+        self.difference_max = self.difference_max.max(other.difference_max);
+        self.samples += other.samples;
+    }
+
     fn text(&self) -> String {
         format!(
             ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use vedette_model::{CounterReset, Histogram, IncompatibleSchemas, Reconciled};
 
 use crate::ast::{BinaryOp, Span};
-use crate::eval::annotations::{Annotation, HistogramOperation};
+use crate::eval::annotations::Annotation;
 use crate::eval::context::Context;
+use crate::eval::histogram_note::{HistogramNote, HistogramOperation};
 use crate::value::SampleValue;
 
 /// What an operator makes of two numbers: the value, and whether a filtering comparison keeps it.
@@ -159,17 +160,19 @@ fn sum(op: BinaryOp, left: &Histogram, right: &Histogram) -> Combined {
         (sum.add(right), HistogramOperation::Addition)
     };
     let note = match combined {
-        Err(IncompatibleSchemas) => Annotation::IncompatibleBucketLayout { operator: op.as_str() },
+        Err(IncompatibleSchemas) => HistogramNote::IncompatibleBucketLayout { operator: op.as_str() },
         // As in Prometheus there is no result, only the warning.
-        Ok(Reconciled { counter_resets_collide: true, .. }) => Annotation::CounterResetCollision(operation),
+        Ok(Reconciled { counter_resets_collide: true, .. }) => {
+            HistogramNote::CounterResetCollision(operation)
+        }
         Ok(Reconciled { custom_bounds, .. }) => {
             sum.compact(0);
             let result = Some((SampleValue::Histogram(Arc::new(sum)), true));
-            let note = custom_bounds.then_some(Annotation::MismatchedCustomBuckets(operation));
-            return Combined { result, note };
+            let note = custom_bounds.then_some(HistogramNote::MismatchedCustomBuckets(operation));
+            return Combined { result, note: note.map(Into::into) };
         }
     };
-    Combined { result: None, note: Some(note) }
+    Combined { result: None, note: Some(note.into()) }
 }
 
 /// The last note of each step: of several at one step Prometheus tells the last alone.

@@ -1,10 +1,10 @@
 //! From expressions to operators.
 
-use vedette_model::{METRIC_NAME, MatchOp, Matcher};
+use vedette_model::METRIC_NAME;
 
 use crate::ast::{
     Aggregate, Aggregation, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, MatrixSelector,
-    RangeMode, Sign, Span, StringValue, Subquery, ValueType, VectorMatching, VectorSelector,
+    RangeMode, Sign, Span, Subquery, ValueType, VectorMatching, VectorSelector,
 };
 use crate::error::QueryError;
 use crate::eval::aggregate::{AggregateOperator, CountValuesOperator};
@@ -14,8 +14,9 @@ use crate::eval::binary::{JoinState, VectorVector};
 use crate::eval::column::{Column, Grid, is_present};
 use crate::eval::context::Context;
 use crate::eval::duration;
+use crate::eval::expression::{has_one_name, is_step_invariant, string, unwrap, value_type, wrong_type};
+use crate::eval::extrapolation::seconds;
 use crate::eval::function::{Mapped, Mapping, go_max, go_min};
-use crate::eval::invariant::is_step_invariant;
 use crate::eval::limit::{Limit, Limited};
 use crate::eval::merge::{Distinct, Merging};
 use crate::eval::operator::{Collected, Empty, Node, Operator, Repeated};
@@ -26,7 +27,6 @@ use crate::eval::selector::{
 use crate::eval::set::SetOperator;
 use crate::eval::smoothed::SmoothedSelector;
 use crate::eval::vector_scalar::VectorScalar;
-use crate::eval::window::seconds;
 use crate::syntax::printer::quote_bytes;
 
 pub(super) type Built<T> = Result<T, QueryError>;
@@ -395,46 +395,4 @@ impl<'a> Builder<'a> {
         };
         Ok(Node::new(Limited { inner: inner.operator, limit }, kept))
     }
-}
-
-/// An expression without the parentheses around it.
-pub(crate) fn unwrap(mut expr: &Expr) -> &Expr {
-    while let ExprKind::Paren(inner) = &expr.kind {
-        expr = inner;
-    }
-    expr
-}
-
-/// The type of an expression that has been checked.
-pub(crate) fn value_type(expr: &Expr) -> ValueType {
-    match &expr.kind {
-        ExprKind::Number { .. } => ValueType::Scalar,
-        ExprKind::String(_) => ValueType::String,
-        ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
-        ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
-        ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => value_type(inner),
-        ExprKind::Binary(binary) => {
-            let scalar = |side: &Expr| value_type(side) == ValueType::Scalar;
-            if scalar(&binary.left) && scalar(&binary.right) { ValueType::Scalar } else { ValueType::Vector }
-        }
-        ExprKind::Call(call) => call.function.returns,
-    }
-}
-
-/// An expression that the parser's type check does not let through.
-pub(super) fn wrong_type(expr: &Expr) -> QueryError {
-    QueryError::Invalid(format!("unexpected type {} of expression {expr}", value_type(expr)))
-}
-
-pub(super) fn string(expr: &Expr) -> Built<&StringValue> {
-    match &unwrap(expr).kind {
-        ExprKind::String(value) => Ok(value),
-        _ => Err(wrong_type(expr)),
-    }
-}
-
-fn has_one_name(matchers: &[Matcher]) -> bool {
-    matchers.iter().any(|matcher| {
-        matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal && !matcher.value().is_empty()
-    })
 }

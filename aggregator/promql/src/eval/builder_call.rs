@@ -5,8 +5,9 @@ use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, compile_anchore
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, ValueType};
 use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
-use crate::eval::builder::{Builder, Built, RangeVector, string, unwrap, wrong_type};
+use crate::eval::builder::{Builder, Built, RangeVector};
 use crate::eval::column::{Grid, SeriesHead};
+use crate::eval::expression::{string, unwrap, wrong_type};
 use crate::eval::extended::{ExtendedFunction, ExtendedWindow};
 use crate::eval::function::{self, Absent, Mapping};
 use crate::eval::histogram::{HistogramOperator, HistogramQuestion};
@@ -17,7 +18,7 @@ use crate::eval::native::{self, HistogramMapped};
 use crate::eval::operator::{Collected, Computed, Empty, Node, Operator};
 use crate::eval::parameter::note_quantile;
 use crate::eval::selector::{Clock, SampleField};
-use crate::eval::sort::{SortKey, Sorted};
+use crate::eval::sort::{FloatsOnly, SortKey, Sorted};
 use crate::eval::window::{WindowFunction, WindowOperator};
 
 impl<'a> Builder<'a> {
@@ -159,21 +160,20 @@ impl<'a> Builder<'a> {
         if self.context.start_ms != self.context.end_ms {
             self.context.annotate(Annotation::SortInRangeQuery, expr.span);
         }
-        if grid.count != 1 {
-            return Ok(inner);
-        }
         let name = call.function.name;
         let descending = name.ends_with("_desc");
+        let unique = inner.unique_without_name;
         let key = if name.starts_with("sort_by_label") {
             let names = call.arguments[1..].iter().map(|name| Ok(string(name)?.as_str().to_owned()));
             SortKey::Labels { names: names.collect::<Built<Vec<_>>>()?, descending }
         } else {
             SortKey::Value { descending }
         };
-        Ok(Node::new(
-            Collected::new(Sorted::new(self.context, inner.operator, key)),
-            inner.unique_without_name,
-        ))
+        Ok(match (grid.count == 1, &key) {
+            (true, _) => Node::new(Collected::new(Sorted::new(self.context, inner.operator, key)), unique),
+            (false, SortKey::Value { .. }) => Node::new(FloatsOnly { inner: inner.operator }, unique),
+            (false, SortKey::Labels { .. }) => inner,
+        })
     }
 
     fn histogram(self, name: &str, arguments: &'a [Expr], grid: Grid) -> Built<Node<'a>> {

@@ -91,8 +91,8 @@ impl<'a> Context<'a> {
         self.options.budget.is_none_or(|may_hold| may_hold(held))
     }
 
-    pub(crate) fn annotate(&self, annotation: Annotation, span: Span) {
-        self.annotations.borrow_mut().add(annotation, span);
+    pub(crate) fn annotate(&self, annotation: impl Into<Annotation>, span: Span) {
+        self.annotations.borrow_mut().add(annotation.into(), span);
     }
 
     pub(crate) fn annotate_monotonicity(&self, metric: String, span: Span, fresh: Monotonicity) {

@@ -3,8 +3,8 @@
 use crate::ast::{AtModifier, BinaryOp, DurationExpr, DurationOp, DurationValue, Modifiers, Sign};
 use crate::error::QueryError;
 use crate::eval::context::Context;
+use crate::eval::extrapolation::seconds;
 use crate::eval::function::{go_max, go_min};
-use crate::eval::window::seconds;
 
 /// Seconds beyond which Go's durations overflow.
 const SECONDS_MAX: f64 = i64::MAX as f64 / 1e9;

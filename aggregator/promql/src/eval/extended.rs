@@ -4,14 +4,15 @@ use vedette_model::{Samples, Timestamp};
 
 use crate::ast::{RangeMode, Span};
 use crate::error::QueryError;
-use crate::eval::annotations::Annotation;
 use crate::eval::builder::RangeVector;
 use crate::eval::column::{Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
+use crate::eval::extrapolation::seconds;
+use crate::eval::histogram_note::HistogramNote;
 use crate::eval::mixed::{Part, Point, count_neighbours};
 use crate::eval::operator::Operator;
 use crate::eval::selector::Clock;
-use crate::eval::window::{note_counter, seconds};
+use crate::eval::window::note_counter;
 use crate::value::SampleValue;
 
 /// The functions that know what to do with samples outside the range.
@@ -124,7 +125,7 @@ impl<'a> ExtendedWindow<'a> {
             (true, false) => self.histogram_change(metric, part, (start_ms, end_ms)),
             (false, false) => {
                 let metric = metric.to_owned();
-                self.context.annotate(Annotation::MixedFloatsHistograms { metric }, self.span);
+                self.context.annotate(HistogramNote::MixedFloatsHistograms { metric }, self.span);
                 None
             }
         }

@@ -6,9 +6,9 @@ use vedette_model::{CounterReset, Histogram, HistogramSample};
 
 use crate::ast::RangeMode;
 use crate::eval::extended::{ExtendedFunction, ExtendedWindow};
+use crate::eval::extrapolation::seconds;
 use crate::eval::histogram_rate::{HistogramRange, Refused};
 use crate::eval::mixed::Part;
-use crate::eval::window::seconds;
 use crate::value::SampleValue;
 
 /// The histogram at `time_ms` on the line between two. A counter that was reset began again at nothing.

@@ -12,6 +12,7 @@ use crate::eval::annotations::Annotation;
 use crate::eval::classic::{Bucket, bucket_fraction, bucket_quantile, parse_bound};
 use crate::eval::column::{ABSENT, Column, Grid, SeriesHead, is_present, without_metric};
 use crate::eval::context::{Context, Held};
+use crate::eval::histogram_note::HistogramNote;
 use crate::eval::native;
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
@@ -112,7 +113,7 @@ impl<'a> HistogramOperator<'a> {
             }
             if !both.is_empty() {
                 let metric = metric_to_tell(self.context, &native.labels);
-                self.context.annotate(Annotation::MixedClassicNative { metric }, self.span);
+                self.context.annotate(HistogramNote::MixedClassicNative { metric }, self.span);
             }
         }
     }
@@ -161,7 +162,7 @@ impl<'a> HistogramOperator<'a> {
             floats[step] = value;
             if let Some(note) = note {
                 let metric = self.metric_to_tell(&native.labels);
-                self.context.annotate(Annotation::NanObservations { what: note, metric }, self.span);
+                self.context.annotate(HistogramNote::NanObservations { what: note, metric }, self.span);
             }
         }
         floats.into()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use vedette_model::{CounterReset, Histogram, HistogramSample, IncompatibleSchemas, Reconciled};
 
-use crate::eval::annotations::{Annotation, HistogramOperation};
+use crate::eval::annotations::Annotation;
+use crate::eval::histogram_note::{HistogramNote, HistogramOperation};
 use crate::eval::start::{is_start_reset, overlaps};
 
 /// What is computed of a range of histograms, and what is to be told of it.
@@ -24,24 +25,24 @@ impl HistogramRange<'_> {
         self.metric.to_owned()
     }
 
-    pub(crate) fn note(&mut self, note: Annotation) {
-        self.notes.push(note);
+    pub(crate) fn note(&mut self, note: impl Into<Annotation>) {
+        self.notes.push(note.into());
     }
 
     pub(crate) fn refuse(&mut self) -> Refused {
-        self.note(Annotation::MixedBucketSchemas { metric: self.metric() });
+        self.note(HistogramNote::MixedBucketSchemas { metric: self.metric() });
         Refused
     }
 
     pub(crate) fn note_not_counter(&mut self, histogram: &Histogram) {
         if self.is_counter && histogram.counter_reset == CounterReset::Gauge {
-            self.note(Annotation::NotCounter { metric: self.metric() });
+            self.note(HistogramNote::NotCounter { metric: self.metric() });
         }
     }
 
     pub(crate) fn note_not_gauge(&mut self, first: &Histogram, last: &Histogram) {
         if !self.is_counter && [first, last].iter().any(|one| one.counter_reset != CounterReset::Gauge) {
-            self.note(Annotation::NotGauge { metric: self.metric() });
+            self.note(HistogramNote::NotGauge { metric: self.metric() });
         }
     }
 
@@ -65,7 +66,7 @@ impl HistogramRange<'_> {
             Err(IncompatibleSchemas) => Err(self.refuse()),
             Ok(Reconciled { custom_bounds, .. }) => {
                 if custom_bounds {
-                    self.note(Annotation::MismatchedCustomBuckets(operation));
+                    self.note(HistogramNote::MismatchedCustomBuckets(operation));
                 }
                 Ok(())
             }
@@ -85,7 +86,7 @@ impl HistogramRange<'_> {
         if self.is_counter
             && [&first.histogram, last].iter().any(|one| one.counter_reset == CounterReset::Gauge)
         {
-            self.note(Annotation::NotCounter { metric: self.metric() });
+            self.note(HistogramNote::NotCounter { metric: self.metric() });
         }
         let mut base = Arc::clone(&first.histogram);
         if self.is_counter && self.is_reset(first, &first.histogram, &points[1]) {
@@ -99,7 +100,9 @@ impl HistogramRange<'_> {
         let change = self.change_since(base, points);
         if change.is_err() {
             // As in Prometheus nothing else is told then.
-            self.notes.retain(|note| matches!(note, Annotation::MixedBucketSchemas { .. }));
+            self.notes.retain(|note| {
+                matches!(note, Annotation::Histogram(HistogramNote::MixedBucketSchemas { .. }))
+            });
         }
         change
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use vedette_model::{CounterReset, Histogram, HistogramSum, IncompatibleSchemas};
 
 use crate::ast::Span;
-use crate::eval::annotations::{Annotation, HistogramOperation};
 use crate::eval::column::{Column, SeriesHead, histogram_weight, is_present};
 use crate::eval::context::Context;
+use crate::eval::histogram_note::{HistogramNote, HistogramOperation};
 use crate::value::SampleValue;
 
 /// A sum of histograms, or their mean, which is computed step by step once their sum overflows.
@@ -136,12 +136,12 @@ impl GroupHistograms {
                 Some(GroupStep::Total(total)) => {
                     let added = total.add(histogram);
                     if std::mem::take(&mut total.reconciled) {
-                        let note = Annotation::MismatchedCustomBuckets(HistogramOperation::Aggregation);
+                        let note = HistogramNote::MismatchedCustomBuckets(HistogramOperation::Aggregation);
                         aggregated.context.annotate(note, aggregated.span);
                     }
                     if added.is_err() {
                         let metric = head.labels.metric_name().unwrap_or("").to_owned();
-                        let note = Annotation::MixedBucketSchemas { metric };
+                        let note = HistogramNote::MixedBucketSchemas { metric };
                         aggregated.context.annotate(note, aggregated.span);
                         *state = Some(GroupStep::Incompatible);
                     }
@@ -158,13 +158,13 @@ impl GroupHistograms {
         for (step, state) in self.steps.into_iter().enumerate() {
             let Some(state) = state else { continue };
             if is_present(column.floats[step]) {
-                context.annotate(Annotation::MixedFloatsHistogramsInAggregation, span);
+                context.annotate(HistogramNote::MixedFloatsHistogramsInAggregation, span);
                 column.set(step, None);
                 continue;
             }
             let GroupStep::Total(total) = state else { continue };
             if total.resets_collide() {
-                context.annotate(Annotation::CounterResetCollision(HistogramOperation::Aggregation), span);
+                context.annotate(HistogramNote::CounterResetCollision(HistogramOperation::Aggregation), span);
             }
             let mut histogram = total.finish();
             histogram.compact(0);

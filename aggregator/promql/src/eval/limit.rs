@@ -108,6 +108,23 @@ fn hash_offset(labels: &Labels) -> f64 {
 mod tests {
     use super::*;
 
+    /// Between which tenths Prometheus 3.5.3 takes up each of these as its ratio grows.
+    #[test]
+    fn the_hash_is_that_of_prometheus() {
+        for (name, value, from) in [
+            ("a", "x".to_owned(), 0.6),
+            ("a", "y".to_owned(), 0.7),
+            ("a", "z".to_owned(), 0.7),
+            ("bb", "x".to_owned(), 0.7),
+            ("long", "p".repeat(254), 0.4),
+            ("long", "q".repeat(255), 0.1),
+            ("long", "q".repeat(300), 0.7),
+        ] {
+            let offset = hash_offset(&Labels::from_pairs([(name, value.as_str())]));
+            assert!((from..from + 0.1).contains(&offset), "{name} {value}: {offset}");
+        }
+    }
+
     #[test]
     fn a_ratio_and_its_complement_share_no_series() {
         for offset in [0.0, 0.2, 0.5, 0.999] {

@@ -6,11 +6,11 @@ use vedette_model::{CounterReset, Histogram, HistogramSample, Samples};
 
 use crate::ast::Span;
 use crate::error::QueryError;
-use crate::eval::annotations::Annotation;
 use crate::eval::column::{Column, SeriesHead};
 use crate::eval::context::Context;
 use crate::eval::extended::interpolate;
 use crate::eval::extended_histogram::interpolate_histograms;
+use crate::eval::histogram_note::HistogramNote;
 use crate::eval::histogram_rate::HistogramRange;
 use crate::eval::mixed::Part;
 use crate::eval::operator::Operator;
@@ -56,7 +56,7 @@ impl<'a> SmoothedSelector<'a> {
             }
             (false, false) => {
                 let metric = metric.to_owned();
-                self.context.annotate(Annotation::MixedFloatsHistograms { metric }, self.span);
+                self.context.annotate(HistogramNote::MixedFloatsHistograms { metric }, self.span);
                 None
             }
         }

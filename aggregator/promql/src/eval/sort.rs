@@ -97,6 +97,23 @@ impl<'a> TakesAll<'a> for Sorted<'a> {
     }
 }
 
+/// Leaves histograms out, which have no order: all that a sort by value does to several steps.
+pub(crate) struct FloatsOnly<'a> {
+    pub(crate) inner: Box<dyn Operator + 'a>,
+}
+
+impl Operator for FloatsOnly<'_> {
+    fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
+        while let Some(head) = self.inner.next_into(column)? {
+            column.drop_histograms();
+            if column.any() {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,13 +7,17 @@ use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
 use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
+use crate::eval::extrapolation::{Sampled, extrapolation, seconds};
 use crate::eval::function::quantile;
-use crate::eval::kahan::{self, Mean};
 use crate::eval::mixed::Part;
 use crate::eval::operator::Operator;
 use crate::eval::parameter::note_quantile;
 use crate::eval::selector::{Clock, SampleStream};
 use crate::eval::start;
+use crate::eval::window_float::{
+    Window, check_smoothing, extreme, instant_rate, linear_regression, mean, median_deviation, smooth, sum,
+    variance,
+};
 
 /// How many steps may pass between two looks at the deadline.
 const STEPS_PER_CHECK: usize = 256;
@@ -54,33 +58,6 @@ pub(crate) enum WindowFunction {
     TimeOfLast,
     TimeOfMin,
     TimeOfMax,
-}
-
-/// The samples of one series in one window, left-open.
-#[derive(Clone, Copy)]
-struct Window<'w> {
-    samples: &'w Samples,
-    /// Index of the first sample inside.
-    from: usize,
-    /// Index after the last.
-    to: usize,
-    start_ms: i64,
-    end_ms: i64,
-    step: usize,
-}
-
-impl<'w> Window<'w> {
-    fn len(&self) -> usize {
-        self.to - self.from
-    }
-
-    fn values(&self) -> &'w [f64] {
-        &self.samples.values[self.from..self.to]
-    }
-
-    fn at_ms(&self) -> &'w [i64] {
-        &self.samples.at_ms[self.from..self.to]
-    }
 }
 
 /// A function over a range vector.
@@ -360,164 +337,4 @@ impl Operator for WindowOperator<'_> {
             return Ok(Some(head));
         }
     }
-}
-
-/// As Go's `Duration.Seconds`, which rounds the whole and the fractional part apart.
-pub(crate) fn seconds(millis: i64) -> f64 {
-    (millis / 1000) as f64 + (millis % 1000 * 1_000_000) as f64 / 1e9
-}
-
-/// Where the samples of a window lie in it.
-#[derive(Clone, Copy)]
-pub(crate) struct Sampled {
-    pub(crate) start_ms: i64,
-    pub(crate) end_ms: i64,
-    pub(crate) first_ms: i64,
-    pub(crate) last_ms: i64,
-    /// How many samples.
-    pub(crate) count: usize,
-    /// Since when a counter counts, if that is inside of the window.
-    pub(crate) started_ms: Option<i64>,
-}
-
-/// By how much the change between the first and the last sample stands for that over the whole window. `first_share`:
-/// of a counter, its first value as a share of the change.
-pub(crate) fn extrapolation(sampled: Sampled, first_share: Option<f64>) -> f64 {
-    let Sampled { start_ms, end_ms, first_ms, last_ms, count, started_ms } = sampled;
-    let mut to_start = first_ms.saturating_sub(start_ms) as f64 / 1000.0;
-    let mut to_end = end_ms.saturating_sub(last_ms) as f64 / 1000.0;
-    let mut sampled = last_ms.saturating_sub(first_ms) as f64 / 1000.0;
-    let between = if count > 1 { sampled / (count - 1) as f64 } else { 0.0 };
-    // Where a boundary is further away than samples usually are, the series began or ended inside.
-    let threshold = between * 1.1;
-    if let Some(started_ms) = started_ms {
-        // It was zero then, which is as good as a sample.
-        to_start = 0.0;
-        sampled = last_ms.saturating_sub(started_ms) as f64 / 1000.0;
-    } else {
-        if to_start >= threshold {
-            to_start = between / 2.0;
-        }
-        // A counter can not have been below zero before its first sample.
-        if let Some(first_share) = first_share {
-            to_start = to_start.min(sampled * first_share);
-        }
-    }
-    if to_end >= threshold {
-        to_end = between / 2.0;
-    }
-    if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
-}
-
-/// Between the last two samples; `is_reset` is asked for a counter's.
-fn instant_rate(window: Window<'_>, is_reset: Option<impl Fn(usize) -> bool>) -> f64 {
-    let ([.., before, last], [.., before_ms, last_ms]) = (window.values(), window.at_ms()) else {
-        return ABSENT;
-    };
-    let is_counter = is_reset.is_some();
-    let change = if is_reset.is_some_and(|is_reset| is_reset(window.to - 1)) { *last } else { last - before };
-    if is_counter { change / (last_ms.saturating_sub(*before_ms) as f64 / 1000.0) } else { change }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    let mut mean = Mean::new(values[0]);
-    for value in &values[1..] {
-        mean.add(*value);
-    }
-    mean.finish()
-}
-
-fn sum(values: &[f64]) -> f64 {
-    let (mut sum, mut compensation) = (0.0, 0.0);
-    for value in values {
-        kahan::add(*value, &mut sum, &mut compensation);
-    }
-    if sum.is_infinite() { sum } else { sum + compensation }
-}
-
-/// The value that none beats, and its time in seconds. Anything beats NaN.
-fn extreme(window: Window<'_>, beats: impl Fn(f64, f64) -> bool) -> (f64, f64) {
-    let mut best = window.values()[0];
-    let mut at_ms = window.at_ms()[0];
-    for (value, value_ms) in window.values().iter().zip(window.at_ms()) {
-        if beats(*value, best) || best.is_nan() {
-            best = *value;
-            at_ms = *value_ms;
-        }
-    }
-    (best, at_ms as f64 / 1000.0)
-}
-
-fn variance(values: &[f64]) -> f64 {
-    let mut count = 0.0;
-    let (mut mean, mut mean_compensation) = (0.0, 0.0);
-    let (mut squares, mut squares_compensation) = (0.0, 0.0);
-    for value in values {
-        count += 1.0;
-        let delta = value - (mean + mean_compensation);
-        kahan::add(delta / count, &mut mean, &mut mean_compensation);
-        let square = delta * (value - (mean + mean_compensation));
-        kahan::add(square, &mut squares, &mut squares_compensation);
-    }
-    (squares + squares_compensation) / count
-}
-
-fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
-    if values.iter().any(|value| value.is_nan()) {
-        return f64::NAN;
-    }
-    scratch.clear();
-    scratch.extend_from_slice(values);
-    let median = quantile(0.5, scratch);
-    for value in scratch.iter_mut() {
-        *value = (*value - median).abs();
-    }
-    quantile(0.5, scratch)
-}
-
-/// Slope per second, and the value at `intercept_ms`.
-fn linear_regression(window: Window<'_>, intercept_ms: i64) -> (f64, f64) {
-    let values = window.values();
-    let first = values[0];
-    if values.iter().all(|value| *value == first) || values.len() == 1 {
-        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
-    }
-    let mut sums = [(0.0, 0.0); 4];
-    for (value, at_ms) in values.iter().zip(window.at_ms()) {
-        let x = at_ms.saturating_sub(intercept_ms) as f64 / 1e3;
-        for ((sum, compensation), term) in sums.iter_mut().zip([x, *value, x * value, x * x]) {
-            kahan::add(term, sum, compensation);
-        }
-    }
-    let count = values.len() as f64;
-    let [sum_x, sum_y, sum_xy, sum_x2] = sums.map(|(sum, compensation)| sum + compensation);
-    let covariance = sum_xy - sum_x * sum_y / count;
-    let variance = sum_x2 - sum_x * sum_x / count;
-    let slope = covariance / variance;
-    (slope, sum_y / count - slope * sum_x / count)
-}
-
-fn check_smoothing(smoothing: &[f64], trend: &[f64]) -> Result<(), QueryError> {
-    for (factors, name, short) in [(smoothing, "smoothing", "sf"), (trend, "trend", "tf")] {
-        if let Some(wrong) = factors.iter().find(|factor| **factor <= 0.0 || **factor >= 1.0) {
-            let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}");
-            return Err(QueryError::Execution(text));
-        }
-    }
-    Ok(())
-}
-
-/// Holt's double exponential smoothing.
-fn smooth(window: Window<'_>, smoothing: f64, trend_share: f64) -> f64 {
-    let [first, second, ..] = window.values() else { return ABSENT };
-    let (mut before, mut level) = (0.0, *first);
-    let mut trend = second - first;
-    for (index, value) in window.values().iter().enumerate().skip(1) {
-        if index > 1 {
-            trend = trend_share * (level - before) + (1.0 - trend_share) * trend;
-        }
-        let next = smoothing * value + (1.0 - smoothing) * (level + trend);
-        (before, level) = (level, next);
-    }
-    level
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use vedette_model::{CounterReset, Histogram, HistogramSample, Samples};
 
 use crate::error::QueryError;
-use crate::eval::annotations::{Annotation, HistogramOperation};
+use crate::eval::annotations::Annotation;
 use crate::eval::column::{Column, SeriesHead};
+use crate::eval::extrapolation::{Sampled, extrapolation, seconds};
+use crate::eval::histogram_note::{HistogramNote, HistogramOperation};
 use crate::eval::histogram_rate::{HistogramRange, Refused};
 use crate::eval::histogram_total::HistogramTotal;
 use crate::eval::mixed::{Part, Point, PointValue, count_neighbours};
 use crate::eval::start;
-use crate::eval::window::{Sampled, WindowFunction, WindowOperator, extrapolation, seconds};
+use crate::eval::window::{WindowFunction, WindowOperator};
 use crate::value::SampleValue;
 
 /// A window with at least one histogram in it.
@@ -83,7 +85,7 @@ impl WindowOperator<'_> {
         Ok(())
     }
 
-    fn note(&self, note: Annotation) {
+    fn note(&self, note: impl Into<Annotation>) {
         self.context.annotate(note, self.span);
     }
 
@@ -114,7 +116,7 @@ impl WindowOperator<'_> {
             WindowFunction::Sum | WindowFunction::Avg | WindowFunction::Extrapolated { .. }
                 if window.has_floats() =>
             {
-                self.note(Annotation::MixedFloatsHistograms { metric: window.metric() });
+                self.note(HistogramNote::MixedFloatsHistograms { metric: window.metric() });
                 None
             }
             WindowFunction::Sum => self.total(window, false),
@@ -124,7 +126,7 @@ impl WindowOperator<'_> {
             }
             _ => {
                 if window.has_floats() {
-                    self.note(Annotation::HistogramIgnoredInMixedRange { metric: window.metric() });
+                    self.note(HistogramNote::IgnoredInMixedRange { metric: window.metric() });
                 }
                 of_floats
             }
@@ -136,15 +138,15 @@ impl WindowOperator<'_> {
         let mut total = HistogramTotal::new(&first.histogram, is_mean);
         for sample in rest {
             if total.add(&sample.histogram).is_err() {
-                self.note(Annotation::MixedBucketSchemas { metric: window.metric() });
+                self.note(HistogramNote::MixedBucketSchemas { metric: window.metric() });
                 return None;
             }
         }
         if total.resets_collide() {
-            self.note(Annotation::CounterResetCollision(HistogramOperation::Aggregation));
+            self.note(HistogramNote::CounterResetCollision(HistogramOperation::Aggregation));
         }
         if total.reconciled {
-            self.note(Annotation::MismatchedCustomBuckets(HistogramOperation::Aggregation));
+            self.note(HistogramNote::MismatchedCustomBuckets(HistogramOperation::Aggregation));
         }
         of(total.finish())
     }
@@ -228,7 +230,7 @@ impl WindowOperator<'_> {
                 })
             }
             _ => {
-                self.note(Annotation::MixedFloatsHistograms { metric: window.metric() });
+                self.note(HistogramNote::MixedFloatsHistograms { metric: window.metric() });
                 None
             }
         }
