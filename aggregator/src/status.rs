@@ -31,7 +31,7 @@ impl Status {
             agent.complete_through = writer.complete_through;
             agent.gap_batches = gap_batches(&writer);
         }
-        for session in self.ingest.sessions() {
+        for session in self.ingest.sessions().into_iter().filter(|session| !session.agent.is_replica()) {
             let name = session.agent.as_str();
             let agent = agents.entry(name.to_owned()).or_insert_with(|| unknown(name));
             agent.addresses.push(session.address.to_string());

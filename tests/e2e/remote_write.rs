@@ -188,6 +188,56 @@ fn a_real_prometheus_delivers_over_restarts_of_both() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_one_replica_is_given_all_have() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut first = Aggregator::start(&dir.path().join("first"))?;
+    let mut second = Aggregator::prepare(&dir.path().join("second"), &dir.path().join("second/storage"))?;
+    second.join(&first.token("replica")?)?;
+    second.run()?;
+    let (now, client) = (unix_ms(), PushClient::new(&first.url()));
+    let degraded = "vedette_aggregator_push_acks_degraded_total";
+    // Once they are connected, what is answered is on both.
+    let value = eventually("both have a push when it is answered", GENEROUS, || {
+        let before = first.api().own_metric(degraded)?;
+        let value = f64::from(rand::random::<u32>());
+        client
+            .push_all(&[Pushed::new(&[("__name__", "m"), ("n", &value.to_string())], &[(value, now)])], 10)?;
+        Ok((first.api().own_metric(degraded)? == before).then_some(value))
+    })?;
+    let expression = format!("m{{n=\"{value}\"}}");
+    ensure!(second.api().value(&expression, Some(now))? == Some(value), "the second has {expression}");
+    // Who repeats a request to the other one, since an answer got lost, adds nothing.
+    let body = compress(&encode(&[one("again", 1.0, now)]))?;
+    for url in [first.url(), second.url()] {
+        ensure!(PushClient::new(&url).send(&body, &[])?.status == 204, "{url}");
+    }
+    ensure!(second.api().own_metric("vedette_aggregator_push_requests_repeated_total")? == 1.0, "repeated");
+    ensure!(
+        second.api().own_metric("vedette_aggregator_push_logs_total")? == 0.0,
+        "nothing was written twice"
+    );
+    // One that was away catches up, whoever was restarted in between.
+    second.kill_hard()?;
+    client.push_all(&[one("away", 2.0, now)], 10)?;
+    first.kill_hard()?;
+    first.run()?;
+    client.push_all(&[one("back", 3.0, now)], 10)?;
+    second.run()?;
+    for (expression, expected) in [("away", 2.0), ("back", 3.0)] {
+        eventually(expression, GENEROUS, || {
+            Ok((second.api().value(expression, Some(now))? == Some(expected)).then_some(()))
+        })?;
+    }
+    PushClient::new(&second.url()).push_all(&[one("other way", 4.0, now)], 10)?;
+    eventually("the first has what the second was given", GENEROUS, || {
+        Ok((first.api().value("{\"other way\"}", Some(now))? == Some(4.0)).then_some(()))
+    })?;
+    let agents = second.api().data("/api/v1/status/agents", &[])?;
+    ensure!(agents.as_array().is_some_and(Vec::is_empty), "a replica is no agent: {agents}");
+    Ok(())
+}
+
 /// Whether all raw samples of Prometheus are here with the same bits, and no others, but for its external labels.
 fn compare(theirs: &Api, ours: &Api, start: i64, end: i64) -> Result<Option<()>> {
     let window = format!("{{job=\"itself\"}}[{}ms]", end - start);

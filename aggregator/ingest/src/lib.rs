@@ -38,7 +38,7 @@ use vedette_transport::Group;
 use vedette_wire::session::Now;
 use vedette_wire::{AgentName, BatchSeq, LogId};
 
-pub use push::{PushAnswer, PushLimits, RemoteWrite};
+pub use push::{PushAck, PushAnswer, PushLimits, RemoteWrite};
 
 use metrics::IngestMetrics;
 use push::{PushMetrics, Pushes};
@@ -119,7 +119,8 @@ impl Ingest {
         registry: &prometheus::Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = IngestMetrics::register(registry)?;
-        let pushes = Pushes::new(group.replica(), limits.push.clone(), PushMetrics::register(registry)?);
+        let pushes =
+            Pushes::new(&storage, group.replica(), limits.push.clone(), PushMetrics::register(registry)?);
         let shared = Shared {
             storage,
             group,
@@ -138,9 +139,12 @@ impl Ingest {
     /// Takes calls and exchanges membership until `stop`, then ends all sessions.
     pub async fn serve(&self, stop: CancellationToken) {
         let peers = tokio::spawn(peers::keep_in_touch(Arc::clone(&self.shared), stop.clone()));
+        let shipping = tokio::spawn(push::ship(Arc::clone(&self.shared), stop.clone()));
         accept::serve(Arc::clone(&self.shared), stop).await;
-        if let Err(error) = peers.await {
-            tracing::error!(%error, "the exchange with peers ended");
+        for task in [peers, shipping] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task that talks to peers failed");
+            }
         }
     }
 

@@ -65,7 +65,8 @@ async fn call(shared: &Shared, peer: &Member) -> Result<Connected, String> {
         .map_err(|error| error.to_string())
 }
 
-fn peers(shared: &Shared) -> Vec<Member> {
+/// The other replicas of the group.
+pub(crate) fn peers(shared: &Shared) -> Vec<Member> {
     let own = shared.group.replica();
     shared.group.members().current().members.into_iter().filter(|member| member.replica != own).collect()
 }

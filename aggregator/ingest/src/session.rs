@@ -15,7 +15,7 @@ use vedette_wire::control::{AgentMessage, Members, RefuseReason, ReplicaMessage,
 use vedette_wire::session::{
     CloseCode, FrameVerdict, ReplicaAction, ReplicaOptions, ReplicaSession, ResumePoint, StreamVerdict,
 };
-use vedette_wire::{AgentName, LogId};
+use vedette_wire::{AgentName, LogId, requests_of};
 
 use crate::sessions::{ConflictChange, SessionId};
 use crate::stream::{self, StreamEvent};
@@ -120,6 +120,8 @@ struct Settled {
     log: LogId,
     /// The stream that brought it; none when a peer did.
     stream: Option<u64>,
+    /// Requests that were pushed to another replica and end with the frame.
+    requests: Vec<u128>,
     outcome: AppendOutcome,
 }
 
@@ -306,13 +308,14 @@ impl Driver<'_> {
         let interval_ms = self.session.agent().map_or(0, |info| info.interval_ms);
         let (log, stream) = (submission.log, submission.stream);
         let append = Append { writer: self.agent.clone(), log, interval_ms, frame: submission.bytes.clone() };
+        let requests = if self.agent.is_replica() { requests_of(&submission.bytes) } else { Vec::new() };
         let outcomes = self.outcomes.clone();
         let shared = Arc::clone(self.shared);
         let received = Instant::now();
         let done = move |outcome| {
             shared.metrics.durable_duration.observe(received.elapsed().as_secs_f64());
             // There is room for all that was submitted; it fails only when the session is gone.
-            outcomes.try_send(Settled { log, stream, outcome }).ok();
+            outcomes.try_send(Settled { log, stream, requests, outcome }).ok();
         };
         let taken = self.shared.storage.submit(append, Box::new(done)).is_ok();
         self.submitted += usize::from(taken);
@@ -321,10 +324,14 @@ impl Driver<'_> {
 
     fn on_settled(&mut self, settled: Settled) {
         self.submitted -= 1;
-        let Settled { log, stream, outcome } = settled;
+        let Settled { log, stream, requests, outcome } = settled;
         let (reason, message, retry_after) = match outcome {
             AppendOutcome::Durable { through } | AppendOutcome::Known { through } => {
-                return self.session.on_durable(self.shared.clock.now(), log, through);
+                let now = self.shared.clock.now();
+                let mut recent = lock(&self.shared.pushes.recent);
+                requests.into_iter().for_each(|request| recent.add(now.monotonic, request));
+                drop(recent);
+                return self.session.on_durable(now, log, through);
             }
             AppendOutcome::Refused(refusal) => {
                 let (reason, retry_after) = answer_to(&refusal);

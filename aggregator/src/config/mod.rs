@@ -13,7 +13,7 @@ use vedette_daemon::config::{
     refuse_unless,
 };
 use vedette_daemon::logging::LogFormat;
-use vedette_ingest::IngestLimits;
+use vedette_ingest::{IngestLimits, PushAck};
 use vedette_model::{Labels, MatchOp, Matcher};
 use vedette_promql::{EngineOptions, ParseOptions};
 use vedette_storage::StorageConfig;
@@ -171,7 +171,7 @@ impl Reader {
         self.storage(raw, &mut config)?;
         self.addresses(raw, &mut config)?;
         self.ingest_limits(raw, &mut config)?;
-        self.push_limits(raw, &mut config)?;
+        self.push(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
         self.http_limits(raw, &mut config)?;
         self.file.read("enable_feature", &raw.enable_feature, |features| {
@@ -284,7 +284,15 @@ impl Reader {
         Ok(())
     }
 
-    fn push_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+    fn push(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        self.file.read("push.ack", &raw.push.ack, |ack| {
+            config.ingest.push.ack = match ack.as_str() {
+                "peer" => PushAck::Peer,
+                "local" => PushAck::Local,
+                other => return Err(format!("{other:?} is neither peer nor local")),
+            };
+            Ok(())
+        })?;
         let (raw, limits) = (&raw.limits, &mut config.ingest.push);
         limits.requests_max =
             self.count("limits.push_requests_max", &raw.push_requests_max, limits.requests_max)?;

@@ -15,6 +15,7 @@ pub(super) struct RawConfig {
     pub(super) storage: RawStorage,
     pub(super) quic: RawQuic,
     pub(super) web: RawWeb,
+    pub(super) push: RawPush,
     pub(super) limits: RawLimits,
     /// The group keeps its membership itself; so far there is nothing to set.
     pub(super) members: RawMembers,
@@ -48,6 +49,12 @@ pub(super) struct RawStorage {
 pub(super) struct RawQuic {
     pub(super) listen_address: Key<String>,
     pub(super) advertise: Key<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPush {
+    pub(super) ack: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -206,7 +206,14 @@ fn identify(connection: &Connection, remote: SocketAddr) -> Result<Accepted, Acc
     let connection = connection.clone();
     match (protocol, role) {
         (Protocol::Enroll, member) => Ok(Accepted::Enroll { member, connection }),
+        (Protocol::Data, Some(Role::Agent(agent))) if agent.is_replica() => {
+            Err(AcceptError::WrongRole { remote, role: Role::Agent(agent), protocol })
+        }
         (Protocol::Data, Some(Role::Agent(agent))) => Ok(Accepted::Data { agent, connection }),
+        // With the logs of what is pushed to it.
+        (Protocol::Data, Some(Role::Replica(replica))) => {
+            Ok(Accepted::Data { agent: AgentName::of_replica(replica), connection })
+        }
         (Protocol::Peer, Some(Role::Replica(replica))) => Ok(Accepted::Peer { replica, connection }),
         (protocol, None) => Err(AcceptError::NoCertificate { remote, protocol }),
         (protocol, Some(role)) => Err(AcceptError::WrongRole { remote, role, protocol }),

@@ -25,6 +25,6 @@ pub use row::RowValues;
 pub use segment::{
     Batch, BatchInput, DecodeError, DecodeLimits, DecodedRow, Dictionary, DictionarySeries, DictionaryTarget,
     EncodeError, EncodedBatch, Gap, HISTOGRAM_BUCKETS_MAX, RowInput, SegmentDecoder, SegmentEncoder,
-    SegmentLimits,
+    SegmentLimits, requests_of, with_request,
 };
 pub use table::{Family, RowSummary, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable};

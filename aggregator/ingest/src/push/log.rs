@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use vedette_model::{Labels, METRIC_NAME, Timestamp};
 use vedette_wire::{
     BatchInput, BatchSeq, DecodeLimits, EncodeError, LogId, RowInput, RowValues, SegmentEncoder,
-    SegmentLimits, SeriesDescription, TargetTable,
+    SegmentLimits, SeriesDescription, TargetTable, with_request,
 };
 
 use super::request::{PushedSample, PushedSeries, Request, canonical_key};
@@ -139,6 +139,13 @@ pub(super) struct Appended {
 }
 
 impl Appended {
+    /// Says with the last batch that a request ends with it.
+    pub(super) fn name_request(&mut self, hash: u128) {
+        if let Some((_, frame)) = self.batches.last_mut() {
+            *frame = with_request(std::mem::take(frame), hash);
+        }
+    }
+
     fn reject(&mut self, rejection: Rejection, count: u64) {
         let same = |other: &&mut (Rejection, u64)| other.0.reason() == rejection.reason();
         match self.rejected.iter_mut().find(same) {

@@ -10,6 +10,8 @@ pub(crate) struct PushMetrics {
     series: IntGauge,
     pub(super) logs: IntCounter,
     pub(super) logs_given_up: IntCounter,
+    pub(super) acks_degraded: IntCounter,
+    pub(super) repeated: IntCounter,
 }
 
 impl PushMetrics {
@@ -45,6 +47,14 @@ impl PushMetrics {
                 "vedette_aggregator_push_logs_given_up_total",
                 "Logs of pushes that ended because storage could not take a batch.",
             )?,
+            acks_degraded: IntCounter::new(
+                "vedette_aggregator_push_acks_degraded_total",
+                "Requests of remote write that were answered before a peer had them, though there are peers.",
+            )?,
+            repeated: IntCounter::new(
+                "vedette_aggregator_push_requests_repeated_total",
+                "Requests of remote write that were here already, maybe by way of another replica.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.samples.clone()))?;
@@ -52,6 +62,8 @@ impl PushMetrics {
         registry.register(Box::new(metrics.series.clone()))?;
         registry.register(Box::new(metrics.logs.clone()))?;
         registry.register(Box::new(metrics.logs_given_up.clone()))?;
+        registry.register(Box::new(metrics.acks_degraded.clone()))?;
+        registry.register(Box::new(metrics.repeated.clone()))?;
         for reason in Rejection::REASONS {
             metrics.rejected.with_label_values(&[reason]).inc_by(0);
         }

@@ -11,6 +11,7 @@ mod exemplars;
 mod histograms;
 mod layout;
 mod range;
+mod requests;
 mod rows;
 mod scale;
 mod series;
@@ -19,6 +20,7 @@ mod starts;
 pub use decode::{Batch, DecodeError, DecodeLimits, DecodedRow, Gap, HISTOGRAM_BUCKETS_MAX, SegmentDecoder};
 pub use dictionary::{Dictionary, DictionarySeries, DictionaryTarget};
 pub use encode::{BatchInput, EncodeError, EncodedBatch, RowInput, SegmentEncoder, SegmentLimits};
+pub use requests::{requests_of, with_request};
 
 use crate::varint;
 
@@ -30,6 +32,7 @@ const SECTION_STARTS: u8 = 4;
 /// Sections from here on may be skipped by a reader that does not know them.
 const SECTION_OPTIONAL_MIN: u8 = 0x80;
 const SECTION_EXEMPLARS: u8 = 0x80;
+const SECTION_REQUESTS: u8 = 0x81;
 
 fn write_section(body: &mut Vec<u8>, kind: u8, section: &[u8]) {
     body.push(kind);
