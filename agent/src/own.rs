@@ -85,6 +85,11 @@ fn about_collection(numbers: &Numbers, out: &mut Gathered) {
             "Samples of series for which there is no room.",
             numbers.series_refused,
         ),
+        (
+            "vedette_agent_exemplars_refused_total",
+            "Exemplars with too long labels, or too many of one scrape.",
+            numbers.exemplars_refused,
+        ),
         ("vedette_agent_batches_refused_total", "Scrapes too large for a batch.", numbers.batches_refused),
         (
             "vedette_agent_http_connections_refused_total",

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Rig, STEP_MS, own};
-use vedette_scrape::ScrapeError;
+use vedette_scrape::{Body, ScrapeError};
 
 fn check(keys: &str, bodies: &[&str], expected: &[&str]) {
     let mut rig = Rig::new(keys);
@@ -200,4 +200,48 @@ fn families() {
     assert_eq!(family("h_other").name, "h_other");
     assert_eq!((family("a_total").name.as_str(), family("z").name.as_str()), ("a_total", "z"));
     assert_eq!(family("up").metadata.kind, vedette_model::MetricKind::Gauge);
+}
+
+/// A scrape that gets `body` as OpenMetrics: its exemplars, and how many were refused.
+fn exemplars(rig: &mut Rig, body: &str) -> (Vec<String>, usize) {
+    let content_type = "application/openmetrics-text; version=1.0.0".to_owned();
+    let bytes = format!("{body}# EOF\n").into_bytes();
+    let (outcome, _) = rig.result(Ok(Body { content_type, bytes }));
+    assert_eq!(outcome.error, None);
+    let mut all = Vec::new();
+    for (time, row) in rig.scrape.rows(outcome.at) {
+        for (index, exemplar) in row.exemplars() {
+            let series = rig.scrape.table().labels(*index as usize).expect("a series");
+            let name = series.metric_name().unwrap_or_default();
+            let (labels, value, at_ms) = (&exemplar.labels, exemplar.value, exemplar.at_ms);
+            all.push(format!("{name} {labels:?} {value} @{at_ms} in @{}", time.as_millis()));
+        }
+    }
+    (all, outcome.exemplars_refused)
+}
+
+#[test]
+fn exemplars_are_taken_when_they_are_new() {
+    let mut rig = Rig::new("");
+    let body = "# TYPE a counter\na_total 1 # {trace_id=\"x\"} 0.5\nb_total 2 # {} 1 7.5\n";
+    let found = exemplars(&mut rig, body);
+    assert_eq!(found.0, ["a_total {trace_id=\"x\"} 0.5 @10000 in @10000", "b_total {} 1 @7500 in @10000"]);
+    assert_eq!(exemplars(&mut rig, body), (Vec::new(), 0), "the same once more");
+    // A scrape that fails has brought nothing, and the next one brings it again.
+    let other = body.replace("\"x\"", "\"y\"");
+    let broken =
+        Body { content_type: "application/openmetrics-text".to_owned(), bytes: other.clone().into_bytes() };
+    assert!(rig.result(Ok(broken)).0.error.is_some(), "it has no end");
+    assert_eq!(exemplars(&mut rig, &other).0, ["a_total {trace_id=\"y\"} 0.5 @40000 in @40000"]);
+}
+
+#[test]
+fn exemplars_with_long_labels_are_refused_and_those_of_timed_samples_go_with_them() {
+    let mut rig = Rig::new("");
+    let long = "x".repeat(120);
+    let body = format!("a_total 1 # {{trace_id=\"{long}\"}} 0.5\nb_total 1 # {{trace_ix=\"{long}y\"}} 0.5\n");
+    let (found, refused) = exemplars(&mut rig, &body);
+    assert_eq!((found.len(), refused), (1, 1));
+    let (found, _) = exemplars(&mut rig, "c_total 1 15 # {trace_id=\"z\"} 2\n");
+    assert_eq!(found, ["c_total {trace_id=\"z\"} 2 @15000 in @15000"]);
 }

@@ -93,8 +93,10 @@ pub struct TargetTable {
     cursor: u32,
     first: u32,
     samples: usize,
-    /// Hashes of the exemplars that series had last, for those that had any.
+    /// Hashes of the exemplars that series had last in a finished row, for those that had any.
     exemplars: HashMap<u32, u64>,
+    /// The same of the row being filled.
+    exemplars_pending: Vec<(u32, u64)>,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl TargetTable {
             first: NONE,
             samples: 0,
             exemplars: HashMap::new(),
+            exemplars_pending: Vec::new(),
         }
     }
 
@@ -151,6 +154,7 @@ impl TargetTable {
         self.row.resize(self.series.len());
         self.cursor = NONE;
         self.samples = 0;
+        self.exemplars_pending.clear();
         self.rows += 1;
     }
 
@@ -184,8 +188,8 @@ impl TargetTable {
         }
     }
 
-    /// Adds an exemplar to the series set last, unless that series had the same one last: sources repeat an exemplar
-    /// until they have another. `at_ms` is its own time, where it has one. Says whether it was taken.
+    /// Adds an exemplar to the series set last, unless that series had the same one last in a finished row: sources
+    /// repeat an exemplar until they have another. `at_ms` is its own time, where it has one. Says whether it was taken.
     pub fn push_exemplar(&mut self, labels: Labels, value: f64, at_ms: Option<i64>, row_at_ms: i64) -> bool {
         if self.cursor == NONE {
             return false;
@@ -194,9 +198,10 @@ impl TargetTable {
         hasher.update(&value.to_bits().to_le_bytes());
         hasher.update(labels.canonical().as_bytes());
         let hash = hasher.digest();
-        if self.exemplars.insert(self.cursor, hash) == Some(hash) {
+        if self.exemplars.get(&self.cursor) == Some(&hash) {
             return false;
         }
+        self.exemplars_pending.push((self.cursor, hash));
         let exemplar = Exemplar { labels, value, at_ms: at_ms.unwrap_or(row_at_ms) };
         self.row.push_exemplar(self.cursor as usize, exemplar);
         true
@@ -242,6 +247,7 @@ impl TargetTable {
 
     /// Ends the row: series that were in the last one and are not in this one become stale.
     pub fn finish_row(&mut self) -> RowSummary {
+        self.exemplars.extend(self.exemplars_pending.drain(..));
         let mut gone = 0;
         let mut kept = 0;
         let mut present = self.row.present_words().to_vec();

@@ -1,5 +1,6 @@
 //! What a response means. Plain data in, rows out: no socket, no clock.
 
+mod exemplar;
 mod family;
 mod labels;
 mod synthetic;
@@ -67,6 +68,8 @@ pub struct ScrapeOutcome {
     pub out_of_order: usize,
     /// Samples left out because their own time is too far ahead.
     pub out_of_bounds: usize,
+    /// Exemplars left out because there are too many of them or their labels are too long.
+    pub exemplars_refused: usize,
 }
 
 impl ScrapeOutcome {
@@ -80,6 +83,7 @@ impl ScrapeOutcome {
             duplicates: 0,
             out_of_order: 0,
             out_of_bounds: 0,
+            exemplars_refused: 0,
         }
     }
 }
@@ -248,12 +252,29 @@ impl TargetScrape {
         let set =
             set(&mut self.table, &mut self.keys, &mut self.aliases, sample.series, sample.value, describe)?;
         match set {
-            SetOutcome::Known | SetOutcome::New => Ok(true),
+            SetOutcome::Known | SetOutcome::New => {
+                if let Some(exemplar) = &sample.exemplar {
+                    self.take_exemplar(exemplar, outcome);
+                }
+                Ok(true)
+            }
             SetOutcome::Duplicate => {
                 outcome.duplicates += 1;
                 Ok(false)
             }
             SetOutcome::SeriesLimit => Err(ScrapeError::SeriesLimit),
+        }
+    }
+
+    /// Adds an exemplar to the series set last.
+    fn take_exemplar(&mut self, exemplar: &vedette_exposition::Exemplar<'_>, outcome: &mut ScrapeOutcome) {
+        let room = self.table.row().exemplars().len() < exemplar::EXEMPLARS_PER_SCRAPE_MAX;
+        match exemplar::labels_of(exemplar).filter(|_| room) {
+            Some(labels) => {
+                let at_ms = outcome.at.as_millis();
+                self.table.push_exemplar(labels, exemplar.value, exemplar.timestamp, at_ms);
+            }
+            None => outcome.exemplars_refused += 1,
         }
     }
 
@@ -269,7 +290,12 @@ impl TargetScrape {
         let (target, external) = (&self.target, &self.external_labels);
         let describe = || describe(target, external, parser, sample, family);
         match self.timed.take(sample.series, sample.value, time, outcome.at, track, describe)? {
-            timed::Taken::Yes | timed::Taken::Repeated => {}
+            timed::Taken::Yes => {
+                if let Some(exemplar) = &sample.exemplar {
+                    outcome.exemplars_refused += usize::from(!self.timed.add_exemplar(exemplar));
+                }
+            }
+            timed::Taken::Repeated => {}
             timed::Taken::OutOfOrder => outcome.out_of_order += 1,
             timed::Taken::OutOfBounds => outcome.out_of_bounds += 1,
         }

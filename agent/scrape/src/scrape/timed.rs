@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use vedette_model::{STALE_NAN, Timestamp};
+use vedette_exposition::Exemplar;
+use vedette_model::{Labels, STALE_NAN, Timestamp};
 use vedette_wire::{RowValues, SERIES_PER_TARGET_MAX, SeriesDescription, TargetTable};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::scrape::ScrapeError;
+use crate::scrape::exemplar::{EXEMPLARS_PER_SCRAPE_MAX, labels_of};
 
 /// How far ahead of the scrape a sample's own time may be, as in Prometheus.
 const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
@@ -40,6 +42,8 @@ struct TimedSample {
     key: Box<[u8]>,
     value: f64,
     description: SeriesDescription,
+    /// Its labels, value and own time.
+    exemplar: Option<(Labels, f64, Option<i64>)>,
 }
 
 impl Timed {
@@ -87,8 +91,20 @@ impl Timed {
         }
         self.added += usize::from(latest.is_none());
         self.latest.insert(hash, at.as_millis());
-        self.samples.push(TimedSample { at, key: key.into(), value, description });
+        self.samples.push(TimedSample { at, key: key.into(), value, description, exemplar: None });
         Ok(Taken::Yes)
+    }
+
+    /// Adds an exemplar to the sample taken last; whether there was room for it.
+    pub(crate) fn add_exemplar(&mut self, exemplar: &Exemplar<'_>) -> bool {
+        let room = self.samples.len() <= EXEMPLARS_PER_SCRAPE_MAX;
+        match (self.samples.last_mut(), labels_of(exemplar).filter(|_| room)) {
+            (Some(sample), Some(labels)) => {
+                sample.exemplar = Some((labels, exemplar.value, exemplar.timestamp));
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -122,7 +138,12 @@ impl Timed {
             table.begin_row();
             let mut is_any = false;
             while let Some(sample) = samples.next_if(|sample| sample.at == at) {
-                is_any |= set(table, &sample.key, sample.value, sample.description);
+                if set(table, &sample.key, sample.value, sample.description) {
+                    is_any = true;
+                    if let Some((labels, value, own_time)) = sample.exemplar {
+                        table.push_exemplar(labels, value, own_time, at.as_millis());
+                    }
+                }
             }
             if is_any {
                 rows.push((at, table.row().clone()));

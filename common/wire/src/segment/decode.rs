@@ -60,7 +60,7 @@ impl Default for DecodeLimits {
             rows_max: 1 << 16,
             cells_max: 1 << 21,
             histogram_buckets_max: HISTOGRAM_BUCKETS_MAX,
-            exemplars_max: 1 << 16,
+            exemplars_max: 1 << 18,
         }
     }
 }
