@@ -220,7 +220,7 @@ async fn look_after_spool(shared: Arc<Shared>, stop: CancellationToken) {
         // A disk that hangs stalls this task alone.
         match tokio::task::spawn_blocking(|| ticket.run()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => shared.spool().sync_failed(&error),
+            Ok(Err(failed)) => shared.spool().sync_failed(failed),
             Err(error) => error!(%error, "a sync ended badly"),
         }
     }

@@ -29,6 +29,7 @@ mod shelf;
 mod spool;
 mod state;
 mod statistics;
+mod sync;
 
 pub use config::{BYTES_MAX_LEAST, MEMORY_BYTES_MAX_LEAST, SpoolConfig, SyncPolicy};
 pub use files::{DiskFiles, FileEntry, Files, SpoolFile};
@@ -37,6 +38,7 @@ pub use layout::fuzz_files;
 pub use lock::{LockError, SpoolLock};
 pub use read::{ReadError, StoredFrame};
 pub use recover::OpenError;
-pub use spool::{AppendError, Appended, LogRange, Spool, SyncTicket};
+pub use spool::{AppendError, Appended, LogRange, Spool};
 pub use state::write_members;
 pub use statistics::{Counters, SpoolStatistics};
+pub use sync::{SyncError, SyncTicket};

@@ -31,7 +31,7 @@ impl SpoolLock {
     /// Takes the folder at `path`, made if it is not there.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable { path: path.display().to_string(), source };
-        fs::create_dir_all(path).map_err(unusable)?;
+        create_folder(path).map_err(unusable)?;
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -44,6 +44,18 @@ impl SpoolLock {
             Err(TryLockError::Error(source)) => Err(unusable(source)),
         }
     }
+}
+
+/// Makes a folder and those above it, and makes their names durable: what is synced in a folder that is lost is lost.
+fn create_folder(path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let made: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path)?;
+    for above in made.iter().filter_map(|folder| folder.parent()) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

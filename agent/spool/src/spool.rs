@@ -1,6 +1,5 @@
 //! The driver: owns the files, does what the shelf decides.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::memory::{Held, Memory};
 use crate::shelf::{Segment, SegmentKind, Shelf};
 use crate::state::{cursor_file, cursor_path, cursors_path, members_file};
 use crate::statistics::{Counters, SpoolStatistics};
+use crate::sync::{Finished, Unsynced};
 
 /// How often the disk is tried again after it refused a write.
 const DISK_RETRY: Duration = Duration::from_secs(5);
@@ -46,9 +46,9 @@ pub struct Spool {
     pub(crate) writer: Option<Writer>,
     /// The number that the live log expects.
     next: BatchSeq,
-    wants_key: bool,
+    pub(crate) wants_key: bool,
     disk: Disk,
-    unsynced: Unsynced,
+    pub(crate) unsynced: Unsynced,
     cursors_saved: Duration,
     members_unsaved: bool,
 }
@@ -90,22 +90,6 @@ enum Disk {
     },
 }
 
-#[derive(Default)]
-struct Unsynced {
-    /// Segments that are finished.
-    files: Vec<Finished>,
-    folders: BTreeSet<PathBuf>,
-    since: Option<Duration>,
-}
-
-/// A segment that grows no more.
-struct Finished {
-    log: LogId,
-    last: BatchSeq,
-    path: PathBuf,
-    file: Arc<dyn SpoolFile>,
-}
-
 /// Where an appended batch is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -144,23 +128,6 @@ pub struct LogRange {
     pub last: BatchSeq,
     /// Whether it will never grow.
     pub is_closed: bool,
-}
-
-/// Files to make durable, outside of any lock.
-pub struct SyncTicket {
-    files: Vec<Arc<dyn SpoolFile>>,
-    folders: Vec<PathBuf>,
-    layer: Arc<dyn Files>,
-}
-
-impl SyncTicket {
-    /// Does it. May take as long as the disk likes.
-    pub fn run(self) -> io::Result<()> {
-        for file in &self.files {
-            file.sync()?;
-        }
-        self.folders.iter().try_for_each(|folder| self.layer.sync_folder(folder))
-    }
 }
 
 impl Spool {
@@ -343,6 +310,13 @@ impl Spool {
 
     /// No more frames come into the open segment.
     pub(crate) fn finish_writer(&mut self) {
+        self.finish_writer_unsynced();
+        if self.unsynced.files.len() > UNSYNCED_MAX {
+            self.sync_now();
+        }
+    }
+
+    pub(crate) fn finish_writer_unsynced(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         if writer.is_torn && writer.file.truncate(writer.length).is_err() {
             warn!(path = %writer.path.display(), "torn bytes stay at the end of a segment until it is read");
@@ -355,9 +329,6 @@ impl Spool {
                 path: writer.path,
                 file: writer.file,
             });
-        }
-        if self.unsynced.files.len() > UNSYNCED_MAX {
-            self.sync_now();
         }
     }
 
@@ -415,6 +386,18 @@ impl Spool {
         self.files.rename(&draft, path)
     }
 
+    /// The same, durable: after a loss of power either the old or the new file is there.
+    pub(crate) fn replace_file_synced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let (draft, file) = self.write_draft(path, bytes)?;
+        if let Err(error) = file.sync() {
+            // The next attempt must not build on what the kernel holds for clean.
+            self.files.remove(&draft)?;
+            return Err(error);
+        }
+        self.files.rename(&draft, path)?;
+        path.parent().map_or(Ok(()), |folder| self.files.sync_folder(folder))
+    }
+
     fn write_draft(&self, path: &Path, bytes: &[u8]) -> io::Result<(PathBuf, Arc<dyn SpoolFile>)> {
         let draft = path.with_extension(DRAFT_SUFFIX);
         if let Some(folder) = path.parent() {
@@ -447,6 +430,7 @@ impl Spool {
     /// Frees, drops, retries and saves what is due. To be called when batches were appended or acknowledged, and after
     /// [`Spool::next_maintenance`].
     pub fn maintain(&mut self, now: Now) {
+        self.rewrite_doubtful();
         self.free_acked(now);
         self.drop_overdue(now);
         self.drain_memory(now);
@@ -497,6 +481,7 @@ impl Spool {
         let kind = if segment.is_frames() { FileKind::Segment } else { FileKind::Gap };
         let path = file_path(&self.config.path, log, kind, segment.first);
         self.unsynced.files.retain(|finished| finished.path != path);
+        self.unsynced.doubtful.remove(&path);
         match self.files.remove(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -551,7 +536,8 @@ impl Spool {
             && let Some(members) = self.shelf.members()
         {
             let bytes = members_file(members);
-            match self.replace_file(&self.config.members_file, &bytes) {
+            // It is written seldom, and an agent without it may know nobody to ask.
+            match self.replace_file_synced(&self.config.members_file, &bytes) {
                 Ok(()) => self.members_unsaved = false,
                 Err(error) => self.state_failed("members", &error),
             }
@@ -592,44 +578,6 @@ impl Spool {
         next.map_or(MAINTAIN_MAX, |at| at.saturating_sub(now.monotonic).min(MAINTAIN_MAX))
     }
 
-    /// What should be made durable now, by the policy. To be run outside of any lock.
-    pub fn take_sync(&mut self, now: Now) -> Option<SyncTicket> {
-        let SyncPolicy::Interval(interval) = self.config.sync else { return None };
-        self.forget_acked(now);
-        let since = self.unsynced.since?;
-        (now.monotonic.saturating_sub(since) >= interval).then(|| self.sync_ticket())
-    }
-
-    /// What every member has on its disk need not be on this one.
-    fn forget_acked(&mut self, now: Now) {
-        let shelf = &self.shelf;
-        self.unsynced.files.retain(|finished| finished.last > shelf.acked_by_all(finished.log, now));
-        let Some(live) = shelf.live() else { return };
-        let last = shelf.range(live).map_or(BatchSeq(0), |(_, last)| last);
-        if self.unsynced.files.is_empty() && last <= shelf.acked_by_all(live, now) {
-            self.unsynced.since = None;
-        }
-    }
-
-    fn sync_ticket(&mut self) -> SyncTicket {
-        self.counters.syncs += 1;
-        let unsynced = std::mem::take(&mut self.unsynced);
-        let writer = self.writer.as_ref().map(|writer| Arc::clone(&writer.file));
-        SyncTicket {
-            files: unsynced.files.into_iter().map(|finished| finished.file).chain(writer).collect(),
-            folders: unsynced.folders.into_iter().collect(),
-            layer: Arc::clone(&self.files),
-        }
-    }
-
-    /// A sync failed: what is in those files may be lost, and the kernel will not say so again. The next batch
-    /// begins a new file.
-    pub fn sync_failed(&mut self, error: &io::Error) {
-        self.counters.io_errors += 1;
-        self.wants_key = true;
-        warn!(path = %self.config.path.display(), %error, "the spool's disk could not sync");
-    }
-
     /// Makes everything durable, and the state too. For the end of the process.
     pub fn flush(&mut self, now: Now) {
         self.disk = match self.disk {
@@ -640,12 +588,6 @@ impl Spool {
         self.save_state(now);
         if self.config.sync != SyncPolicy::Never && self.unsynced.since.is_some() {
             self.sync_now();
-        }
-    }
-
-    fn sync_now(&mut self) {
-        if let Err(error) = self.sync_ticket().run() {
-            self.sync_failed(&error);
         }
     }
 

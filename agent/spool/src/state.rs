@@ -1,8 +1,9 @@
 //! The spool's small files: one cursor file per replica, and the last known membership.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use uuid::Uuid;
 use vedette_wire::control::{Member, Members};
@@ -27,11 +28,15 @@ pub(crate) fn cursor_path(root: &Path, replica: ReplicaId) -> PathBuf {
     cursors_path(root).join(format!("{}.cursor", replica.0))
 }
 
-/// Writes a membership's file, for a spool that is not open: [`crate::SpoolConfig::members_file`].
+/// Writes a membership's file, for a spool that is not open: [`crate::SpoolConfig::members_file`]. It is durable: without
+/// it, an agent may know nobody to ask.
 pub fn write_members(file: &Path, members: &Members) -> io::Result<()> {
     let draft = file.with_extension("tmp");
-    fs::write(&draft, members_file(members))?;
-    fs::rename(&draft, file)
+    let mut writing = File::create(&draft)?;
+    writing.write_all(&members_file(members))?;
+    writing.sync_all()?;
+    fs::rename(&draft, file)?;
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 pub(crate) fn cursor_file(replica: ReplicaId, cursor: &Cursor) -> Vec<u8> {

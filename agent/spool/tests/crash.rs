@@ -289,6 +289,38 @@ fn a_full_disk_is_outlived_in_memory() {
 }
 
 #[test]
+fn what_a_failed_sync_may_have_lost_is_written_again() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Interval(Duration::from_secs(1))] {
+        for failures in 1..4 {
+            let mut world = World::new(9, config(policy));
+            world.append_many(13);
+            world.sync();
+            world.disk.fail_syncs(failures);
+            world.append_many(3);
+            for _ in 0..8 {
+                world.seconds += 1;
+                world.spool.maintain(world.now());
+                if let Some(ticket) = world.spool.take_sync(world.now())
+                    && let Err(failed) = ticket.run()
+                {
+                    world.spool.sync_failed(failed);
+                }
+            }
+            let statistics = world.spool.statistics(world.now());
+            assert!(statistics.counters.io_errors >= 1, "{statistics:?}");
+            world.append_many(3);
+            world.seconds += 1;
+            world.sync();
+            let old = world.log;
+            world.disk.lose_power(&mut world.random);
+            world.restart();
+            world.ship_all(1);
+            assert_eq!((world.gaps.len(), world.received[&(1, old)]), (0, 20), "{policy:?}, {failures}");
+        }
+    }
+}
+
+#[test]
 fn memory_is_bounded_and_what_it_drops_is_a_gap() {
     let mut world = World::new(6, SpoolConfig { memory_bytes_max: 5000, ..config(SyncPolicy::Never) });
     world.append_many(20);

@@ -36,6 +36,8 @@ struct Content {
     bytes: Vec<u8>,
     /// What is durable of them: a file that shrank is durable up to its length.
     synced: Vec<u8>,
+    /// A sync has failed: the bytes are held for clean, and no later sync writes them.
+    is_forsaken: bool,
 }
 
 /// An entry of a folder: an inode's number.
@@ -52,6 +54,8 @@ struct State {
     /// Bytes that all files may have together.
     capacity: u64,
     fail_reads: bool,
+    /// So many of the next syncs of files fail.
+    failing_syncs: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +80,10 @@ impl SimulatedDisk {
 
     pub(crate) fn fail_reads(&self, fail: bool) {
         self.state().fail_reads = fail;
+    }
+
+    pub(crate) fn fail_syncs(&self, count: u32) {
+        self.state().failing_syncs = count;
     }
 
     /// Paths of all files that end with `suffix`.
@@ -108,7 +116,9 @@ impl SimulatedDisk {
         state.names.clear();
         for (path, bytes) in snapshot {
             let inode = state.create(path);
-            state.inodes.insert(inode, Content { bytes: bytes.clone(), synced: bytes.clone() });
+            state
+                .inodes
+                .insert(inode, Content { bytes: bytes.clone(), synced: bytes.clone(), is_forsaken: false });
         }
         state.durable_names = state.names.clone();
         state.journal.clear();
@@ -286,8 +296,16 @@ impl SpoolFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        let is_failing = state.failing_syncs > 0;
+        state.failing_syncs = state.failing_syncs.saturating_sub(1);
         let content = state.inodes.get_mut(&self.inode).expect("open files have content");
-        content.synced = content.bytes.clone();
+        content.is_forsaken |= is_failing;
+        if is_failing {
+            return Err(io::Error::other("the disk fails"));
+        }
+        if !content.is_forsaken {
+            content.synced = content.bytes.clone();
+        }
         Ok(())
     }
 }
