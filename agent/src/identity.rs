@@ -11,7 +11,8 @@ use tracing::{debug, info, warn};
 use vedette_model::Timestamp;
 use vedette_spool::write_members;
 use vedette_transport::{
-    Enrolled, Identity, IdentityError, Role, Token, TokenKind, client_endpoint, enroll_agent, renew,
+    Enrolled, Identity, IdentityError, Role, Token, TokenKind, client_endpoint, create_folder, enroll_agent,
+    renew,
 };
 
 use crate::config::Config;
@@ -52,7 +53,7 @@ pub(crate) async fn enroll(config: &Config, token_file: &Path) -> anyhow::Result
 
 fn save(folder: &Path, members_file: &Path, enrolled: &Enrolled) -> anyhow::Result<()> {
     // The membership first: a running agent takes up both when it sees the identity.
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    create_folder(folder)?;
     if !enrolled.members.members.is_empty() {
         write_members(members_file, &enrolled.members).with_context(|| members_file.display().to_string())?;
     }

@@ -1,9 +1,6 @@
 //! `serve`: puts the parts together, says `ready`, and takes them apart again when told to.
 
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -21,7 +18,7 @@ use vedette_daemon::{build, clock, notify};
 use vedette_ingest::{Ingest, RemoteWrite};
 use vedette_promql::Engine;
 use vedette_storage::Storage;
-use vedette_transport::{Group, replace_identity, server_endpoint};
+use vedette_transport::{Group, create_folder, replace_identity, server_endpoint};
 use vedette_wire::session::CloseCode;
 
 use crate::admin::StorageAdmin;
@@ -50,7 +47,8 @@ pub(crate) fn run(flags: &Flags, config: Config) -> Result<()> {
 
 async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()> {
     let mut signals = Signals::new()?;
-    prepare_folder(&config.path)?;
+    // Only who runs the aggregator may look at its keys and data.
+    create_folder(&config.path)?;
     let opening = tokio::task::spawn_blocking({
         let storage = config.storage.clone();
         move || Storage::open(storage, clock::now())
@@ -64,18 +62,6 @@ async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()
     let served = running.until_told(flags, config, log_level, &mut signals).await;
     running.end().await;
     served
-}
-
-/// Only who runs the aggregator may look at its keys and data.
-fn prepare_folder(path: &Path) -> Result<()> {
-    let prepare = || {
-        if !path.exists() {
-            std::fs::create_dir_all(path)?;
-            std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-        }
-        std::io::Result::Ok(())
-    };
-    prepare().with_context(|| path.display().to_string())
 }
 
 struct Running {

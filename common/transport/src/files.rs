@@ -18,9 +18,28 @@ pub struct FileError {
     pub source: io::Error,
 }
 
-/// Makes a folder that only its owner can enter, and those above it.
-pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| at(path, source))
+/// Makes a folder that only its owner can enter, and those above it as they are by default; what was made is durable. One
+/// that is there stays as it is.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
+    let made: Vec<&Path> =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    let create = || -> io::Result<()> {
+        if let Some(above) = path.parent() {
+            fs::create_dir_all(above)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        made.iter().try_for_each(|folder| sync_parent(folder))
+    };
+    create().map_err(|source| at(path, source))
+}
+
+/// Makes the name of a file or folder durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Replaces a file by `bytes`, readable by its owner only. After a crash either the old or the new one is there.
@@ -36,10 +55,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
-        match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        sync_parent(path)
     };
     write().map_err(|source| at(path, source))
 }
@@ -47,9 +63,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Appends to a file, readable by its owner only, and syncs it.
 pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let write = || -> io::Result<()> {
+        let is_new = !path.exists();
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        file.sync_all()?;
+        if is_new { sync_parent(path) } else { Ok(()) }
     };
     write().map_err(|source| at(path, source))
 }

@@ -42,7 +42,7 @@ pub use endpoint::{
     EndpointError, IDLE_TIMEOUT, KEEP_ALIVE, client_endpoint, close, replace_identity, server_endpoint,
 };
 pub use enroll::{EnrollError, Enrolled, Joined, enroll_agent, enroll_replica, renew, serve_enroll};
-pub use files::FileError;
+pub use files::{FileError, create_folder};
 pub use group::{Group, GroupError};
 pub use identity::{Identity, IdentityError, Role};
 pub use listener::{AcceptError, Accepted, Handshake, Listener};
