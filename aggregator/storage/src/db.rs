@@ -8,6 +8,7 @@ use rocksdb::{
 };
 
 use crate::bytes::VERSION;
+use crate::tail::cut_torn;
 use crate::{OpenError, StorageConfig};
 
 pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
@@ -23,8 +24,23 @@ const BLOCK_BYTES: usize = 16 << 10;
 const MEMTABLE_BYTES: usize = 64 << 20;
 const WAL_BYTES_MAX: u64 = 512 << 20;
 
-/// Opens the database and gives the log's generations, oldest first.
+/// Opens the database and gives the log's generations, oldest first. Where a loss of power has torn the last write, which
+/// was not acknowledged, that is cut off.
 pub(crate) fn open(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> {
+    match open_strictly(config) {
+        Err(damaged @ OpenError::Corrupt { .. }) => match cut_torn(&config.path) {
+            Ok(true) => open_strictly(config),
+            Ok(false) => Err(damaged),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(OpenError::Locked { path: config.path.clone() })
+            }
+            Err(error) => Err(OpenError::Disk { path: config.path.clone(), reason: error.to_string() }),
+        },
+        opened => opened,
+    }
+}
+
+fn open_strictly(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> {
     let path = &config.path;
     let disk = |error: std::io::Error| OpenError::Disk { path: path.clone(), reason: error.to_string() };
     let staging = staging(path);
@@ -37,7 +53,8 @@ pub(crate) fn open(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> 
     options.create_missing_column_families(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     // Only a record that was cut off at the end is passed over: it was never acknowledged. The default takes any bad
-    // record for the end, and would lose without a word all that was acknowledged behind it.
+    // record for the end, and would lose without a word all that was acknowledged behind it. What else a loss of power may
+    // leave at the end, `cut_torn` tells from damage.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // A file of the log that is gone or too short, and is not the last, is noticed as well.
     options.set_track_and_verify_wals_in_manifest(true);

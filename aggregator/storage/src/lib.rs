@@ -51,6 +51,7 @@ mod statistics;
 mod status;
 mod storage;
 mod stream;
+mod tail;
 mod view;
 mod writer;
 

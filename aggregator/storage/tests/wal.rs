@@ -61,6 +61,49 @@ fn what_was_cut_off_at_the_end_is_passed_over() {
 }
 
 #[test]
+fn what_a_loss_of_power_has_torn_is_cut_off() {
+    // Many small records, then a large one, which alone was not synced.
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let mut writer = LogWriter::new("a", 1, 64);
+    let mut model = Model::default();
+    for seq in 1..=BATCHES {
+        model.apply(LogId(1), &row(seq));
+        submit_durable(&storage, next(&mut writer), seq);
+    }
+    let synced = std::fs::metadata(wal(folder.path())).expect("a log").len() as usize;
+    let noise = |index: u64| f64::from_bits(index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
+    let values = (0..10_000).map(|index| (format!("m{index}"), noise(index))).collect();
+    let large = vec![(0, DAY + BATCHES as i64 * 1000 + 1000, values)];
+    let times = (DAY + BATCHES as i64 * 1000, DAY + BATCHES as i64 * 1000 + 1000);
+    submit_durable(&storage, writer.batch(times, &large), BATCHES + 1);
+    storage.flush_and_close();
+    drop(storage);
+    let path = wal(folder.path());
+    let bytes = std::fs::read(&path).expect("reads");
+    assert!(bytes.len() > synced + 40_000, "{} bytes, {synced} of them before", bytes.len());
+    let sectors = synced.div_ceil(512)..bytes.len() / 512;
+    for sector in sectors.step_by(29) {
+        let mut torn = bytes.clone();
+        torn[sector * 512..(sector + 1) * 512].fill(0);
+        let copy = tempfile::tempdir().expect("a folder");
+        for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+            let entry = entry.expect("an entry");
+            if entry.file_type().expect("a type").is_file() {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copies");
+            }
+        }
+        std::fs::write(copy.path().join(path.file_name().expect("a name")), torn).expect("writes");
+        for _ in 0..2 {
+            let storage = Storage::open(config(copy.path()), at(0)).expect("opens");
+            assert_eq!(storage.resume(LogId(1)).through.0, BATCHES, "sector {sector}");
+            check_range(&storage.view(at(0)), &model, &[], 0, i64::MAX);
+            storage.flush_and_close();
+        }
+    }
+}
+
+#[test]
 fn damage_in_the_middle_refuses_to_open_and_says_what_to_do() {
     for place in [4, 3, 2] {
         let refused = check(|bytes| {
