@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rand::RngExt as _;
-use vedette_tests::{Aggregator, Api, GENEROUS, Witness, enrolled_pair, eventually, run_for, unix_ms};
+use vedette_tests::{Aggregator, GENEROUS, Witness, enrolled_pair, eventually, run_for, unix_ms};
 
 use crate::continuity::{await_whole, holes, sample_times};
 
@@ -100,38 +100,11 @@ fn what_a_witness_saw_acknowledged_survives_twenty_kills_once() -> Result<()> {
         aggregator.kill_hard()?;
         let promised = witness.acknowledged()?;
         aggregator.run()?;
-        whole(&aggregator.api(), &witness, promised)?;
+        witness.check_whole(&aggregator.api(), promised)?;
     }
     let exit = eventually("the witness is done", 2 * GENEROUS, || witness.ended())?;
     ensure!(exit.success(), "the witness: {exit}");
     let promised = witness.acknowledged()?;
     ensure!(promised > 1_000, "only {promised} batches were acknowledged");
-    whole(&aggregator.api(), &witness, promised)
-}
-
-/// Each sample of each batch up to `promised` is there, once, at its time and with its value.
-fn whole(api: &Api, witness: &Witness, promised: u64) -> Result<()> {
-    if promised == 0 {
-        return Ok(());
-    }
-    let start = witness.start_ms()?;
-    let end = start + promised as i64 * 20;
-    let range = format!("witness_value[{}ms]", end - start + 1);
-    let answers = api.query(&range, Some(end))?;
-    ensure!(
-        answers.len() == 10,
-        "{} of 10 series are there, {promised} batches were promised",
-        answers.len()
-    );
-    for answer in answers {
-        let series: u64 = answer.labels["series"].parse()?;
-        let expected: Vec<_> =
-            (1..=promised).map(|seq| (start + seq as i64 * 20, (seq * 10 + series).to_string())).collect();
-        ensure!(
-            answer.samples == expected,
-            "series {series}: {} samples, {promised} promised",
-            answer.samples.len()
-        );
-    }
-    Ok(())
+    witness.check_whole(&aggregator.api(), promised)
 }

@@ -4,15 +4,19 @@
 
 mod api;
 pub mod compare;
+mod disk;
 mod process;
 mod programs;
 mod prometheus;
 pub mod push;
+mod witness;
 
 pub use api::{Answer, Api};
+pub use disk::{Disk, Fault, Loss, Operation};
 pub use process::{Program, ProgramExit, free_port};
-pub use programs::{Agent, Aggregator, Mounted, Witness, enrolled_pair, mounted_tmpfs};
+pub use programs::{Agent, Aggregator, Mounted, enrolled_pair, mounted_tmpfs};
 pub use prometheus::Prometheus;
+pub use witness::Witness;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

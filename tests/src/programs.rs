@@ -9,7 +9,7 @@ use crate::process::{Program, ProgramExit, free_port};
 use crate::{Api, GENEROUS, eventually};
 
 /// A binary beside the test's own.
-fn binary(name: &str) -> Result<PathBuf> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.parent().and_then(Path::parent).context("tests run from target/<profile>/deps")?;
     let path = profile.join(name);
@@ -34,9 +34,14 @@ fn output(command: &mut Command) -> Result<String> {
 struct Slot(Option<Program>);
 
 impl Slot {
-    /// Starts it, and waits until `api` says that it is ready.
-    fn start(&mut self, command: &mut Command, log: &Path, api: &Api) -> Result<()> {
-        let program = self.0.insert(Program::start(command, log)?);
+    fn launch(&mut self, command: &mut Command, log: &Path) -> Result<()> {
+        self.0 = Some(Program::start(command, log)?);
+        Ok(())
+    }
+
+    /// Waits until `api` says that it is ready.
+    fn await_ready(&mut self, api: &Api) -> Result<()> {
+        let program = self.running()?;
         eventually("the program is ready", GENEROUS, || {
             program.check_alive()?;
             Ok(api.get("/-/ready").is_ok().then_some(()))
@@ -67,6 +72,7 @@ pub struct Aggregator {
     http_port: u16,
     quic_port: u16,
     arguments: Vec<String>,
+    config: Option<PathBuf>,
     environment: Vec<(String, String)>,
     program: Slot,
 }
@@ -89,6 +95,7 @@ impl Aggregator {
             http_port,
             quic_port,
             arguments: Vec::new(),
+            config: None,
             environment: Vec::new(),
             program: Slot::default(),
         })
@@ -106,22 +113,39 @@ impl Aggregator {
         self
     }
 
+    /// Gives it a configuration file.
+    pub fn with_config(mut self, yaml: &str) -> Result<Self> {
+        let path = self.dir.join("aggregator.yml");
+        std::fs::write(&path, yaml)?;
+        self.config = Some(path);
+        Ok(self)
+    }
+
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary("vedette-aggregator")?);
         command.arg(format!("--storage.path={}", self.storage.display()));
+        if let Some(config) = &self.config {
+            command.arg(format!("--config.file={}", config.display()));
+        }
         Ok(command)
     }
 
     /// Starts it, and waits until it is ready.
     pub fn run(&mut self) -> Result<()> {
+        self.launch()?;
+        let api = self.api();
+        self.program.await_ready(&api)
+    }
+
+    /// Starts it, and does not wait.
+    pub fn launch(&mut self) -> Result<()> {
         let mut command = self.command()?;
         command
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.http_port))
             .arg(format!("--quic.listen-address={}", self.quic_address()))
             .args(&self.arguments)
             .envs(self.environment.iter().cloned());
-        let api = self.api();
-        self.program.start(&mut command, &self.dir.join("aggregator.log"), &api)
+        self.program.launch(&mut command, &self.dir.join("aggregator.log"))
     }
 
     /// The running process.
@@ -242,12 +266,18 @@ impl Agent {
 
     /// Starts it, and waits until it is ready.
     pub fn run(&mut self) -> Result<()> {
+        self.launch()?;
+        let api = self.api();
+        self.program.await_ready(&api)
+    }
+
+    /// Starts it, and does not wait.
+    pub fn launch(&mut self) -> Result<()> {
         let mut command = self.command()?;
         command
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.web_port))
             .envs(self.environment.iter().cloned());
-        let api = self.api();
-        self.program.start(&mut command, &self.dir.join("agent.log"), &api)
+        self.program.launch(&mut command, &self.dir.join("agent.log"))
     }
 
     /// The running process.
@@ -317,50 +347,5 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         // Lazily, since a program may still be on its way out.
         Command::new("umount").arg("-l").arg(&self.path).status().ok();
-    }
-}
-
-/// The writer of `src/bin/witness.rs`, with its book of acknowledgements.
-pub struct Witness {
-    book: PathBuf,
-    program: Program,
-}
-
-impl Witness {
-    /// Enrols one at `aggregator` and lets it write for `seconds`.
-    pub fn enrolled(dir: &Path, aggregator: &Aggregator, seconds: u32) -> Result<Self> {
-        let identity_of = Agent::prepare(&dir.join("witness"), &[])?;
-        identity_of.enroll(&aggregator.token("agent")?)?;
-        let book = dir.join("book");
-        let mut command = Command::new(binary("vedette-witness")?);
-        command
-            .arg(identity_of.spool().join("identity"))
-            .arg(aggregator.quic_address())
-            .arg(&book)
-            .arg(seconds.to_string());
-        let program = Program::start(&mut command, &dir.join("witness.log"))?;
-        eventually("the witness has opened its book", GENEROUS, || {
-            Ok(std::fs::read_to_string(&book).is_ok_and(|text| text.contains('\n')).then_some(()))
-        })?;
-        Ok(Self { book, program })
-    }
-
-    /// Its exit status once it has ended.
-    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
-        self.program.exit_status()
-    }
-
-    /// The time that batch 0 would have.
-    pub fn start_ms(&self) -> Result<i64> {
-        let text = std::fs::read_to_string(&self.book)?;
-        Ok(text.lines().next().context("an empty book")?.parse()?)
-    }
-
-    /// The newest batch that was acknowledged, as far as the book says; 0 for none.
-    pub fn acknowledged(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(&self.book)?;
-        // The last line may be half written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        Ok(whole.lines().skip(1).last().map_or(Ok(0), str::parse)?)
     }
 }

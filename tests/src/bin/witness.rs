@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use vedette_model::{Labels, MetricKind, Timestamp};
 use vedette_tests::unix_ms;
 use vedette_transport::{
@@ -29,6 +29,8 @@ use vedette_wire::{
 
 const SERIES: usize = 10;
 const STEP: Duration = Duration::from_millis(20);
+/// Without an answer for so long, another connection is tried: an aggregator that was killed says no good-bye.
+const STALLED: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -103,7 +105,9 @@ impl Witness {
     /// One connection's life; fine when time is up and everything is acknowledged.
     async fn serve(&mut self, identity: &Identity, address: &str, end: Instant) -> Result<()> {
         let endpoint = client_endpoint()?;
-        let connected = connect(&endpoint, identity, Protocol::Data, &[address.to_owned()], None).await?;
+        let addresses = [address.to_owned()];
+        let connecting = connect(&endpoint, identity, Protocol::Data, &addresses, None);
+        let connected = timeout(STALLED, connecting).await.context("no connection")??;
         let (send, receive) = connected.connection.open_bi().await?;
         let mut reader = ControlReader::new(receive);
         let mut link =
@@ -111,9 +115,15 @@ impl Witness {
         self.session.on_connected(self.now());
         let mut ticks = interval(STEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let (mut acked, mut acked_at) = (self.acked, Instant::now());
         loop {
             while let Some(action) = self.session.poll_action(self.now()) {
                 self.act(action, &mut link).await?;
+            }
+            if self.acked > acked || self.acked == self.frames.len() as u64 {
+                (acked, acked_at) = (self.acked, Instant::now());
+            } else if acked_at.elapsed() > STALLED {
+                bail!("no acknowledgement for {STALLED:?}");
             }
             let running = Instant::now() < end;
             if !running && self.acked == self.frames.len() as u64 {

@@ -1,0 +1,7 @@
+//! Power that goes and disks that fail, under the real binaries: what was acknowledged is there afterwards, once.
+
+mod agent;
+mod aggregator;
+mod enrolment;
+mod layer;
+mod rounds;
