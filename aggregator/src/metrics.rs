@@ -80,6 +80,12 @@ impl LookedUp {
         let gaps = first().map(|agent| (agent.name.as_str(), agent.gap_batches as f64));
         let help = "Batches that an agent no longer had, for the first agents by name.";
         families.labelled_gauges("agent_gap_batches", help, "agent", gaps);
+        let series = first().map(|agent| (agent.name.as_str(), agent.series as f64));
+        let help = "Series that an agent brings, those not stored included, for the first agents by name.";
+        families.labelled_gauges("agent_series", help, "agent", series);
+        let masked = first().map(|agent| (agent.name.as_str(), agent.series_masked as f64));
+        let help = "Series of an agent that are not stored because of limits.series_per_agent_max, for the first agents by name.";
+        families.labelled_gauges("agent_series_masked", help, "agent", masked);
     }
 
     fn process(&self, families: &mut Families) {
@@ -103,6 +109,11 @@ fn storage(families: &mut Families, statistics: &Statistics) {
     let s = statistics;
     for (name, help, value) in [
         ("samples_appended_total", "Samples stored.", s.samples_appended as f64),
+        (
+            "samples_masked_total",
+            "Samples not stored because of limits.series_per_agent_max.",
+            s.samples_masked as f64,
+        ),
         ("batches_appended_total", "Batches stored.", s.batches_appended as f64),
         ("batches_known_total", "Batches that came again.", s.batches_known as f64),
         ("conflicts_total", "Samples of one series and time with different values.", s.conflicts as f64),

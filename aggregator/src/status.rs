@@ -30,6 +30,7 @@ impl Status {
                 agents.entry(writer.name.to_string()).or_insert_with(|| unknown(writer.name.as_str()));
             agent.complete_through = writer.complete_through;
             agent.gap_batches = gap_batches(&writer);
+            (agent.series, agent.series_masked) = (writer.series.series, writer.series.masked);
         }
         for session in self.ingest.sessions().into_iter().filter(|session| !session.agent.is_replica()) {
             let name = session.agent.as_str();
@@ -62,7 +63,11 @@ impl Status {
                 addresses => format!("connected from {}", addresses.join(", ")),
             };
             let conflict = if agent.identity_conflict { ", identity_conflict" } else { "" };
-            line(&mut text, format_args!("  {}: {lag}, {from}{conflict}", agent.name));
+            let masked = match agent.series_masked {
+                0 => String::new(),
+                masked => format!(", {masked} of {} series not stored", agent.series),
+            };
+            line(&mut text, format_args!("  {}: {lag}, {from}{conflict}{masked}", agent.name));
         }
         text.truncate(text.trim_end().len());
         text
@@ -81,6 +86,8 @@ fn unknown(name: &str) -> AgentStatus {
         addresses: Vec::new(),
         complete_through: None,
         gap_batches: 0,
+        series: 0,
+        series_masked: 0,
         identity_conflict: false,
     }
 }

@@ -9,4 +9,5 @@ mod peers;
 mod refusals;
 mod remote_write;
 mod replicas;
+mod series_limit;
 mod service;

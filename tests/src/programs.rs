@@ -115,10 +115,16 @@ impl Aggregator {
 
     /// Gives it a configuration file.
     pub fn with_config(mut self, yaml: &str) -> Result<Self> {
+        self.configure(yaml)?;
+        Ok(self)
+    }
+
+    /// Gives it a configuration file, from its next start on.
+    pub fn configure(&mut self, yaml: &str) -> Result<()> {
         let path = self.dir.join("aggregator.yml");
         std::fs::write(&path, yaml)?;
         self.config = Some(path);
-        Ok(self)
+        Ok(())
     }
 
     fn command(&self) -> Result<Command> {

@@ -170,7 +170,10 @@ impl<'a> Conversation<'a> {
         let resumes = match message {
             ReplicaMessage::Welcome(welcome) => welcome.resume.as_slice(),
             ReplicaMessage::Resume(resume) => std::slice::from_ref(resume),
-            ReplicaMessage::Ack(_) | ReplicaMessage::Members(_) | ReplicaMessage::Refuse(_) => return,
+            ReplicaMessage::Ack(_)
+            | ReplicaMessage::Members(_)
+            | ReplicaMessage::Refuse(_)
+            | ReplicaMessage::SeriesLimit(_) => return,
         };
         let mut spool = self.shared.spool();
         for resume in resumes {
@@ -235,6 +238,10 @@ impl<'a> Conversation<'a> {
                     warn!(replica = %self.replica, reason, log, message, ?retry_after, "the replica refuses");
                 }
             }
+            AgentAction::SeriesLimited(limit) => warn!(
+                replica = %self.replica, series = limit.series, not_stored = limit.masked, limit = limit.series_max,
+                "the replica does not store all series: scrape fewer, or raise limits.series_per_agent_max in aggregator.yml"
+            ),
             AgentAction::Close { code, reason } => return Err(Stop::Closed(code, reason)),
         }
         Ok(())

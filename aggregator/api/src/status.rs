@@ -25,6 +25,10 @@ pub struct AgentStatus {
     pub complete_through: Option<Timestamp>,
     /// Batches that are lost for good.
     pub gap_batches: u64,
+    /// Series that it brings, those not stored included.
+    pub series: u64,
+    /// Series of it that are not stored, because there are more than an agent may have.
+    pub series_masked: u64,
     /// Whether two agents use this name at once.
     pub identity_conflict: bool,
 }
@@ -70,6 +74,10 @@ fn write_agent(json: &mut JsonWriter, agent: &AgentStatus, now: Timestamp) {
     }
     json.raw(r#","gapBatches":"#);
     json.integer(agent.gap_batches);
+    json.raw(r#","series":"#);
+    json.integer(agent.series);
+    json.raw(r#","seriesMasked":"#);
+    json.integer(agent.series_masked);
     json.raw(if agent.identity_conflict {
         r#","identityConflict":true}"#
     } else {

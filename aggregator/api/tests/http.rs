@@ -132,6 +132,8 @@ fn app_with(memory: Memory, limits: QueryLimits) -> Router {
         addresses: vec!["192.0.2.1:4000".to_owned()],
         complete_through: Some(Timestamp::from_millis(998_500)),
         gap_batches: 2,
+        series: 700,
+        series_masked: 200,
         identity_conflict: true,
     };
     vedette_api::router(ApiState {
@@ -442,7 +444,7 @@ async fn health_build_and_strangers() {
     .await;
     check_data(
         "/api/v1/status/agents",
-        r#"[{"name":"host-1","addresses":["192.0.2.1:4000"],"completeThrough":998.5,"lagSeconds":1.5,"gapBatches":2,"identityConflict":true}]"#,
+        r#"[{"name":"host-1","addresses":["192.0.2.1:4000"],"completeThrough":998.5,"lagSeconds":1.5,"gapBatches":2,"series":700,"seriesMasked":200,"identityConflict":true}]"#,
     )
     .await;
     let post = Request::post("/api/v1/label/job/values").body(Body::empty()).expect("a request");

@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vedette_storage::{Append, AppendOutcome, AppendRefusal, Resume};
+use vedette_storage::{Append, AppendOutcome, AppendRefusal, Resume, SeriesCount};
 use vedette_transport::{ControlReader, ControlWriter, Frame, StreamError, close};
-use vedette_wire::control::{AgentMessage, Members, RefuseReason, ReplicaMessage, Window};
+use vedette_wire::control::{AgentMessage, Members, RefuseReason, ReplicaMessage, SeriesLimit, Window};
 use vedette_wire::session::{
     CloseCode, FrameVerdict, ReplicaAction, ReplicaOptions, ReplicaSession, ResumePoint, StreamVerdict,
 };
-use vedette_wire::{AgentName, LogId, requests_of};
+use vedette_wire::{AgentName, BatchSeq, LogId, requests_of};
 
 use crate::sessions::{ConflictChange, SessionId};
 use crate::stream::{self, StreamEvent};
@@ -326,13 +326,13 @@ impl Driver<'_> {
         self.submitted -= 1;
         let Settled { log, stream, requests, outcome } = settled;
         let (reason, message, retry_after) = match outcome {
-            AppendOutcome::Durable { through } | AppendOutcome::Known { through } => {
-                let now = self.shared.clock.now();
-                let mut recent = lock(&self.shared.pushes.recent);
-                requests.into_iter().for_each(|request| recent.add(now.monotonic, request));
-                drop(recent);
-                return self.session.on_durable(now, log, through);
+            AppendOutcome::Durable { through, masked } => {
+                if let Some(count) = masked {
+                    self.on_masked(log, count);
+                }
+                return self.on_through(log, through, requests);
             }
+            AppendOutcome::Known { through } => return self.on_through(log, through, requests),
             AppendOutcome::Refused(refusal) => {
                 let (reason, retry_after) = answer_to(&refusal);
                 self.shared.refused(refusal.reason(), self.agent.as_str(), &refusal.to_string());
@@ -348,6 +348,25 @@ impl Driver<'_> {
             self.streams.remove(&log);
             self.session.on_refused(log, reason, message, retry_after);
         }
+    }
+
+    fn on_through(&mut self, log: LogId, through: BatchSeq, requests: Vec<u128>) {
+        let now = self.shared.clock.now();
+        let mut recent = lock(&self.shared.pushes.recent);
+        requests.into_iter().for_each(|request| recent.add(now.monotonic, request));
+        drop(recent);
+        self.session.on_durable(now, log, through);
+    }
+
+    /// The rest of the batch is stored; which series are not stays so until their segment ends.
+    fn on_masked(&mut self, log: LogId, count: SeriesCount) {
+        let SeriesCount { series, masked, series_max } = count;
+        let message = format!(
+            "{masked} of the agent's {series} series are not stored: limits.series_per_agent_max is {series_max}"
+        );
+        self.shared.refused("series_limit", self.agent.as_str(), &message);
+        let limit = SeriesLimit { log, series, masked, series_max };
+        self.session.on_series_limit(self.shared.clock.now(), limit);
     }
 
     /// Does what the session wants done.

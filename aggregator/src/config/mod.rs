@@ -16,7 +16,7 @@ use vedette_daemon::logging::LogFormat;
 use vedette_ingest::{IngestLimits, PushAck};
 use vedette_model::{Labels, MatchOp, Matcher};
 use vedette_promql::{EngineOptions, ParseOptions};
-use vedette_storage::StorageConfig;
+use vedette_storage::{SERIES_PER_SEGMENT_MAX, StorageConfig};
 
 use crate::cli::Flags;
 use crate::http::HttpLimits;
@@ -263,7 +263,14 @@ impl Reader {
     }
 
     fn ingest_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
-        let (raw, limits) = (&raw.limits, &mut config.ingest);
+        let (raw, limits, storage) = (&raw.limits, &mut config.ingest, &mut config.storage);
+        let key = "limits.series_per_agent_max";
+        storage.series_per_agent_max =
+            self.count(key, &raw.series_per_agent_max, storage.series_per_agent_max)?;
+        self.file.read(key, &raw.series_per_agent_max, |series| {
+            let most = format!("must be at most {SERIES_PER_SEGMENT_MAX}, which agents can not exceed");
+            refuse_unless(*series <= SERIES_PER_SEGMENT_MAX, &most)
+        })?;
         limits.connections_max =
             self.count("limits.connections_max", &raw.connections_max, limits.connections_max)?;
         limits.connections_per_agent_max = self.count(
@@ -418,6 +425,14 @@ mod tests {
             ("enable_feature: [x]\n", "aggregator.yml:1: enable_feature: unknown feature \"x\""),
             ("storages: {}\n", "aggregator.yml:1: unknown field `storages`"),
             ("global:\n  scrape_interval: 1s\n", "aggregator.yml:2: unknown field `scrape_interval`"),
+            (
+                "limits:\n  series_per_agent_max: 0\n",
+                "aggregator.yml:2: limits.series_per_agent_max: must be above 0",
+            ),
+            (
+                "limits:\n  series_per_agent_max: 2000000\n",
+                "aggregator.yml:2: limits.series_per_agent_max: must be at most 1048576",
+            ),
             ("storage: [\n", "aggregator.yml:"),
         ] {
             let error = parse(text).expect_err(text);

@@ -70,6 +70,7 @@ pub(super) struct RawWeb {
 pub(super) struct RawLimits {
     pub(super) connections_max: Key<usize>,
     pub(super) connections_per_agent_max: Key<usize>,
+    pub(super) series_per_agent_max: Key<usize>,
     pub(super) unacknowledged_frames_max: Key<u32>,
     pub(super) unacknowledged_bytes_max: Key<u32>,
     pub(super) push_requests_max: Key<usize>,

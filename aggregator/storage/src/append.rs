@@ -2,6 +2,8 @@
 
 use vedette_wire::{AgentName, BatchSeq, LogId};
 
+use crate::SeriesCount;
+
 /// One frame of one log, to be appended.
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -22,6 +24,8 @@ pub enum AppendOutcome {
     Durable {
         /// The log's watermark.
         through: BatchSeq,
+        /// Set when samples of it were not stored because its writer has too many series.
+        masked: Option<SeriesCount>,
     },
     /// It was here already, synced.
     Known {

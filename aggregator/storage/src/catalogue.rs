@@ -8,7 +8,7 @@ use vedette_wire::{AgentName, BatchSeq, LogId, WriterKind};
 
 use crate::absence::joined;
 use crate::record::LogRecord;
-use crate::{LogStatus, Resume, TimeRange, WriterStatus};
+use crate::{LogStatus, Resume, SeriesCount, TimeRange, WriterStatus};
 
 #[derive(Default)]
 pub(crate) struct Catalogue {
@@ -36,6 +36,8 @@ pub(crate) struct LogInfo {
     pub(crate) needs_key: bool,
     /// Batches applied since the last freeze: the first and the last.
     pub(crate) in_head: Option<(u64, u64)>,
+    /// Of the last segment applied since the start.
+    pub(crate) series: SeriesCount,
 }
 
 impl Catalogue {
@@ -50,7 +52,7 @@ impl Catalogue {
                 complete: Default::default(),
                 gaps: Vec::new(),
             };
-            LogInfo { record, needs_key: true, in_head: None }
+            LogInfo { record, needs_key: true, in_head: None, series: SeriesCount::default() }
         })
     }
 
@@ -102,7 +104,9 @@ impl Catalogue {
         let complete: Vec<TimeRange> =
             joined(self.ranges_of(name, |_| true)).into_iter().map(|(range, _)| range).collect();
         let complete_through = complete.last().map(|range| range.through);
-        WriterStatus { name: name.clone(), logs, complete, complete_through }
+        let newest = self.logs_of(name).max_by_key(|(log, info)| (info.record.complete.last_through(), *log));
+        let series = newest.map_or_else(SeriesCount::default, |(_, info)| info.series);
+        WriterStatus { name: name.clone(), logs, complete, complete_through, series }
     }
 
     /// Something came from the writer.

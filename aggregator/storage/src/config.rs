@@ -22,6 +22,8 @@ pub struct StorageConfig {
     pub group_frames_max: usize,
     /// Logs that are remembered. A log is forgotten when retention has dropped all it may have brought.
     pub logs_max: usize,
+    /// Series that are stored of one segment of a log; further ones are masked.
+    pub series_per_agent_max: usize,
     /// Generations of the log on disk. When there are more, segments that are still open in the oldest are copied into
     /// the newest, and the oldest is dropped.
     pub generations_max: usize,
@@ -49,6 +51,7 @@ impl StorageConfig {
             queue_bytes_max: 64 << 20,
             group_frames_max: 1024,
             logs_max: 1_000_000,
+            series_per_agent_max: 500_000,
             generations_max: 8,
             merge_parts_min: 8,
             merge_quiet_ms: 60 * MINUTE_MS,

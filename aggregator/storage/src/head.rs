@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use vedette_model::{Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
-use vedette_wire::{Dictionary, DictionaryTarget, LogId, RowValues};
+use vedette_wire::{Batch, Dictionary, DictionarySeries, LogId, RowValues};
+
+use crate::admission::Admission;
 
 /// Everything since the last freeze.
 #[derive(Default)]
@@ -280,29 +282,53 @@ pub(crate) struct LogDictionary {
     pub(crate) targets: Vec<TargetSeries>,
     pub(crate) families: Arc<FamilyList>,
     families_len: usize,
+    /// Which of its series are stored: `targets` has only those.
+    pub(crate) admission: Admission,
 }
 
 /// So many groups of one target are put together again.
 const GROUPS_MAX: usize = 32;
 
 impl LogDictionary {
+    /// Takes over what a key batch says, whose segment may have so many series.
+    pub(crate) fn begin(&mut self, batch: &Batch<'_>, series_max: usize) {
+        let mut admission = Admission::new(series_max);
+        admission.grow(batch.dictionary.targets.iter().map(|target| target.series.len()));
+        let same = admission == self.admission;
+        self.admission = admission;
+        if batch.dictionary_changed || !same {
+            self.replace(batch.dictionary);
+        }
+    }
+
+    /// Takes over what a further batch of the segment says.
+    pub(crate) fn go_on(&mut self, batch: &Batch<'_>) {
+        if batch.dictionary_changed {
+            self.admission.grow(batch.dictionary.targets.iter().map(|target| target.series.len()));
+            self.grow(batch.dictionary);
+        }
+    }
+
     /// Takes over a dictionary that may differ in anything. What stays the same stays the same memory, so that blocks
     /// go on.
-    pub(crate) fn replace(&mut self, dictionary: &Dictionary) {
+    fn replace(&mut self, dictionary: &Dictionary) {
         self.resize(dictionary);
-        for (old, new) in self.targets.iter_mut().zip(&dictionary.targets) {
+        for (target, (old, new)) in self.targets.iter_mut().zip(&dictionary.targets).enumerate() {
+            let new = &new.series[..self.admission.admitted(target)];
             let labels = old.iter().flat_map(|group| &group.series);
-            let same = labels.zip(&new.series).all(|(old, new)| *old == new.labels);
+            // One with more than the new one has would be in the way when that grows.
+            let same = series_len(old) <= new.len() && labels.zip(new).all(|(old, new)| *old == new.labels);
             add_series(old, new, same);
         }
         self.take_families(dictionary);
     }
 
     /// Takes over what a segment's dictionary has grown by: a look at each target, not at each series.
-    pub(crate) fn grow(&mut self, dictionary: &Dictionary) {
+    fn grow(&mut self, dictionary: &Dictionary) {
         self.resize(dictionary);
-        for (old, new) in self.targets.iter_mut().zip(&dictionary.targets) {
-            if series_len(old) < new.series.len() {
+        for (target, (old, new)) in self.targets.iter_mut().zip(&dictionary.targets).enumerate() {
+            let new = &new.series[..self.admission.admitted(target)];
+            if series_len(old) < new.len() {
                 add_series(old, new, true);
             }
         }
@@ -322,13 +348,12 @@ impl LogDictionary {
     }
 }
 
-/// Makes `old` what `new` says; `same`: what `old` has is right as far as it goes.
-fn add_series(old: &mut TargetSeries, new: &DictionaryTarget, same: bool) {
-    let known = series_len(old).min(new.series.len());
+/// Makes `old` what `new` says; `same`: what `old` has is right, and no more than `new` has.
+fn add_series(old: &mut TargetSeries, new: &[DictionarySeries], same: bool) {
     let mut groups = if same && old.len() < GROUPS_MAX { old.to_vec() } else { Vec::new() };
-    let start = if groups.is_empty() { 0 } else { known };
-    if start < new.series.len() {
-        let added = new.series[start..].iter().map(|series| series.labels.clone()).collect();
+    let start = if groups.is_empty() { 0 } else { series_len(old) };
+    if start < new.len() {
+        let added = new[start..].iter().map(|series| series.labels.clone()).collect();
         groups.push(Arc::new(SeriesGroup::new(start, added)));
     }
     if groups.len() != old.len() || groups.is_empty() || !Arc::ptr_eq(&groups[0], &old[0]) {

@@ -13,21 +13,23 @@ use rocksdb::{Direction, IteratorMode, WriteBatch};
 use rustc_hash::FxHashMap;
 use vedette_model::Timestamp;
 use vedette_wire::{
-    AgentName, BatchSeq, DecodeError, DecodeLimits, FrameHeader, FrameKind, Gap, LogId, RowValues,
-    SegmentDecoder,
+    AgentName, BatchSeq, DecodeError, DecodeLimits, DecodedRow, FrameHeader, FrameKind, Gap, LogId,
+    RowValues, SegmentDecoder,
 };
 
+use crate::admission::SeriesLimits;
 use crate::db::{Db, create_generation, drop_generation, generation_name, write_synced};
 use crate::head::{Block, FamilyList, Head, LogDictionary, TargetSeries, far_exemplars};
 use crate::keys::{self, TIME_END_MS, TIME_MIN_MS};
-use crate::record::LogEntry;
+use crate::record::{LogEntry, SegmentEntry};
 use crate::shared::{Core, Frozen};
 use crate::statistics::{Counters, Stopwatch};
-use crate::{Append, AppendRefusal};
+use crate::{Append, AppendRefusal, SeriesCount};
 
 pub(crate) struct Ingest {
     core: Arc<Core>,
     logs: FxHashMap<LogId, LogWork>,
+    series_limits: SeriesLimits,
     /// The generation that is written, the last of `generations`.
     generation: u64,
     /// Bytes of frames in each.
@@ -42,6 +44,8 @@ struct LogWork {
     dictionary: LogDictionary,
     /// The segment that the decoder is in.
     segment: Option<OpenSegment>,
+    /// The key batch of the last segment, and its limit on series: it holds when the segment comes again.
+    pinned: Option<(u64, usize)>,
     /// The last batch staged; the catalogue has the last one applied.
     watermark: u64,
     /// Written into this generation.
@@ -60,6 +64,7 @@ struct OpenSegment {
     key_seq: u64,
     /// The generation from which on all of the segment's frames can be read.
     generation: u64,
+    series_max: usize,
 }
 
 /// A frame that has been decoded and waits to be written and applied.
@@ -74,6 +79,9 @@ pub(crate) struct Staged {
     families: Arc<FamilyList>,
     complete: (Timestamp, Timestamp),
     gap: Option<Gap>,
+    series: SeriesCount,
+    /// Samples left out because of them.
+    samples_masked: usize,
 }
 
 struct StagedRow {
@@ -83,17 +91,54 @@ struct StagedRow {
     values: RowValues,
 }
 
+impl LogDictionary {
+    /// What of a batch's rows is stored, and how many samples are not.
+    fn stage_rows(&self, rows: &[DecodedRow]) -> (Vec<StagedRow>, usize) {
+        let mut samples_masked = 0;
+        let mut staged = Vec::with_capacity(rows.len());
+        for row in rows {
+            let target = row.target as usize;
+            let Some(series) = self.targets.get(target) else { continue };
+            let mut values = row.values.clone();
+            let admitted = self.admission.admitted(target);
+            if values.len() > admitted {
+                let present = values.count_present();
+                values.resize(admitted);
+                let masked = present - values.count_present();
+                samples_masked += masked;
+                if masked > 0 && masked == present {
+                    continue;
+                }
+            }
+            staged.push(StagedRow { target, series: Arc::clone(series), at_ms: row.at.as_millis(), values });
+        }
+        (staged, samples_masked)
+    }
+}
+
+impl OpenSegment {
+    fn entry(&self) -> SegmentEntry {
+        SegmentEntry { series_max: self.series_max as u64 }
+    }
+}
+
 impl Staged {
     /// Counts what is about to be applied.
     pub(crate) fn count(&self, counters: &Counters) {
         let samples: usize = self.rows.iter().map(|row| row.values.count_samples()).sum();
         counters.samples_appended.fetch_add(samples as u64, Relaxed);
+        counters.samples_masked.fetch_add(self.samples_masked as u64, Relaxed);
         let far = self.rows.iter().map(|row| far_exemplars(&row.values, row.at_ms)).sum::<usize>();
         counters.exemplars_refused.fetch_add(far as u64, Relaxed);
         if let Some(gap) = &self.gap {
             counters.gaps.fetch_add(1, Relaxed);
             counters.gap_batches.fetch_add(gap.to.0.saturating_sub(gap.from.0) + 1, Relaxed);
         }
+    }
+
+    /// The writer's series, when samples were left out because of them.
+    pub(crate) fn masked(&self) -> Option<SeriesCount> {
+        (self.samples_masked > 0).then_some(self.series)
     }
 }
 
@@ -118,6 +163,7 @@ impl LogWork {
             decoder: SegmentDecoder::new(DecodeLimits::default()),
             dictionary: LogDictionary::default(),
             segment: None,
+            pinned: None,
             watermark,
             entry: None,
             last_generation: 0,
@@ -149,10 +195,13 @@ impl LogWork {
     }
 
     /// Whether a frame already known brings the decoder nearer to the next batch.
-    fn wants(&self, place: &Place) -> bool {
+    fn wants(&self, place: &Place, limits: &SeriesLimits) -> bool {
+        let replaced = |segment: &OpenSegment| {
+            segment.key_seq == place.last && limits.replaces(segment.key_seq, segment.series_max)
+        };
         let behind = self.segment.is_none() || self.decoder.position() != Some(BatchSeq(self.watermark));
         match place.header.kind {
-            FrameKind::Key => behind,
+            FrameKind::Key => behind || self.segment.as_ref().is_some_and(replaced),
             FrameKind::Delta => {
                 behind && self.decoder.position().is_some_and(|position| position.next() == place.header.seq)
             }
@@ -165,6 +214,7 @@ impl Ingest {
     /// Starts with the generations that there are.
     pub(crate) fn new(core: Arc<Core>, generations: &[u64]) -> Self {
         Self {
+            series_limits: SeriesLimits::Configured(core.config.series_per_agent_max),
             core,
             logs: FxHashMap::default(),
             generation: generations.last().copied().unwrap_or(0),
@@ -183,7 +233,7 @@ impl Ingest {
             let watermark = self.admit(append)?;
             self.logs.insert(log, LogWork::new(watermark));
         }
-        let generation = self.generation;
+        let (generation, limits) = (self.generation, &self.series_limits);
         let Some(work) = self.logs.get_mut(&log) else { return Ok(Stage::Known { keep: false }) };
         if let Some((_, entry)) = &work.entry
             && entry.writer != append.writer
@@ -192,14 +242,15 @@ impl Ingest {
         }
         let place = Place { last: header.last_seq.0, header };
         if place.last <= work.watermark {
-            let keep = work.wants(&place) && work.decode_only(&append.frame, &place, generation);
+            let keep =
+                work.wants(&place, limits) && work.decode_only(&append.frame, &place, generation, limits);
             return Ok(Stage::Known { keep });
         }
         if place.header.seq.0 > work.watermark + 1 {
             let expected = BatchSeq(work.watermark + 1);
             return Err(AppendRefusal::OutOfOrder { log, expected, got: place.header.seq });
         }
-        let staged = work.decode(append, &place, generation);
+        let staged = work.decode(append, &place, generation, limits);
         if staged.is_err() {
             work.forget_segment();
             if work.watermark == 0 {
@@ -240,6 +291,9 @@ impl Ingest {
             work.entry = written;
         }
         work.stands_in(self.generation);
+        if let Some(segment) = work.segment.filter(|segment| segment.key_seq == seq) {
+            batch.put_cf(&family, keys::segment(append.log, seq), segment.entry().encode());
+        }
         batch.put_cf(&family, keys::frame(append.log, seq), &append.frame);
         *self.generations.entry(self.generation).or_default() += append.frame.len() as u64;
     }
@@ -268,6 +322,9 @@ impl Ingest {
         info.needs_key = needs_key;
         info.record.interval_ms = staged.interval_ms;
         info.record.watermark = staged.seq;
+        if staged.gap.is_none() {
+            info.series = staged.series;
+        }
         info.record.complete.add(staged.complete.0, staged.complete.1);
         info.record.add_gap(staged.gap);
         info.in_head = Some((info.in_head.map_or(staged.first, |(first, _)| first), staged.seq));
@@ -396,6 +453,9 @@ impl Ingest {
             && let Some((_, entry)) = &work.entry
         {
             batch.put_cf(&target, keys::frame(log, 0), entry.encode());
+            if let Some(segment) = work.segment {
+                batch.put_cf(&target, keys::segment(log, segment.key_seq), segment.entry().encode());
+            }
         }
         *self.generations.entry(self.generation).or_default() += batch.size_in_bytes() as u64;
         write_synced(db, batch)
@@ -440,10 +500,19 @@ impl Ingest {
                 let corrupt = |what: String| {
                     ReplayError::Corrupt(format!("generation {generation} of the log: {what}"))
                 };
+                if let Some((_, key_seq)) = keys::parse_segment(&key) {
+                    let decoded = SegmentEntry::decode(&value).map_err(|error| corrupt(error.to_string()))?;
+                    let series_max = usize::try_from(decoded.series_max).unwrap_or(usize::MAX);
+                    if let SeriesLimits::Replayed(limits) = &mut self.series_limits {
+                        limits.insert(key_seq, series_max);
+                    }
+                    continue;
+                }
                 let (log, seq) = keys::parse_frame(&key).ok_or_else(|| corrupt("a key".to_owned()))?;
                 if seq == 0 {
                     let decoded = LogEntry::decode(&value).map_err(|error| corrupt(error.to_string()))?;
                     entry = Some((log, decoded));
+                    self.series_limits = SeriesLimits::Replayed(BTreeMap::new());
                     continue;
                 }
                 let Some((_, entry)) = entry.as_ref().filter(|(of, _)| *of == log) else {
@@ -458,6 +527,7 @@ impl Ingest {
                 self.replay_frame(&append, entry.clone()).map_err(|refusal| corrupt(refusal.to_string()))?;
             }
         }
+        self.series_limits = SeriesLimits::Configured(core.config.series_per_agent_max);
         if self.generations.is_empty() {
             create_generation(db, 1)?;
             self.generation = 1;
@@ -501,24 +571,32 @@ fn storable_time(at: Timestamp) -> Timestamp {
 
 impl LogWork {
     /// Lets the decoder see a batch that is here already; whether it could read it.
-    fn decode_only(&mut self, frame: &[u8], place: &Place, generation: u64) -> bool {
+    fn decode_only(&mut self, frame: &[u8], place: &Place, generation: u64, limits: &SeriesLimits) -> bool {
+        let series_max = self.series_max(place, limits);
         let Ok(batch) = self.decoder.decode(frame) else {
             self.forget_segment();
             return false;
         };
-        match batch.kind {
-            _ if !batch.dictionary_changed => {}
-            FrameKind::Delta => self.dictionary.grow(batch.dictionary),
-            FrameKind::Key | FrameKind::Gap => self.dictionary.replace(batch.dictionary),
-        }
-        if place.header.kind == FrameKind::Key {
-            self.segment = Some(OpenSegment { key_seq: place.header.seq.0, generation });
+        match place.header.kind {
+            FrameKind::Key => {
+                self.dictionary.begin(&batch, series_max);
+                self.begin_segment(place, generation, series_max);
+            }
+            FrameKind::Delta => self.dictionary.go_on(&batch),
+            FrameKind::Gap => {}
         }
         true
     }
 
-    fn decode(&mut self, append: &Append, place: &Place, generation: u64) -> Result<Staged, AppendRefusal> {
+    fn decode(
+        &mut self,
+        append: &Append,
+        place: &Place,
+        generation: u64,
+        limits: &SeriesLimits,
+    ) -> Result<Staged, AppendRefusal> {
         let log = append.log;
+        let series_max = self.series_max(place, limits);
         let batch = self.decoder.decode(&append.frame).map_err(|error| match error {
             DecodeError::NeedsKey { seq, .. } => AppendRefusal::NeedsKey { log, seq },
             other => AppendRefusal::Malformed { log, reason: other.to_string() },
@@ -527,16 +605,12 @@ impl LogWork {
         if let Some(row) = batch.rows.iter().find(|row| !storable.contains(&row.at.as_millis())) {
             return Err(AppendRefusal::TimeOutOfRange { log, at_ms: row.at.as_millis() });
         }
-        match batch.kind {
-            _ if !batch.dictionary_changed => {}
-            FrameKind::Delta => self.dictionary.grow(batch.dictionary),
-            FrameKind::Key | FrameKind::Gap => self.dictionary.replace(batch.dictionary),
+        match place.header.kind {
+            FrameKind::Key => self.dictionary.begin(&batch, series_max),
+            FrameKind::Delta => self.dictionary.go_on(&batch),
+            FrameKind::Gap => {}
         }
-        let rows = batch.rows.iter().filter_map(|row| {
-            let target = row.target as usize;
-            let series = Arc::clone(self.dictionary.targets.get(target)?);
-            Some(StagedRow { target, series, at_ms: row.at.as_millis(), values: row.values.clone() })
-        });
+        let (rows, samples_masked) = self.dictionary.stage_rows(batch.rows);
         let gap = batch.gap.map(|gap| Gap { from: BatchSeq(self.watermark + 1).max(gap.from), ..gap });
         let staged = Staged {
             log,
@@ -544,7 +618,7 @@ impl LogWork {
             interval_ms: append.interval_ms,
             seq: place.last,
             first: self.watermark + 1,
-            rows: rows.collect(),
+            rows,
             families: Arc::clone(&self.dictionary.families),
             complete: match gap {
                 // A gap says nothing of time.
@@ -552,14 +626,32 @@ impl LogWork {
                 None => (storable_time(batch.complete_from), storable_time(batch.complete_through)),
             },
             gap,
+            series: self.dictionary.admission.count(),
+            samples_masked,
         };
         match place.header.kind {
-            FrameKind::Key => self.segment = Some(OpenSegment { key_seq: place.last, generation }),
+            FrameKind::Key => self.begin_segment(place, generation, series_max),
             FrameKind::Gap => self.forget_segment(),
             FrameKind::Delta => {}
         }
         self.watermark = place.last;
         Ok(staged)
+    }
+
+    /// The limit of the segment that a key batch begins.
+    fn series_max(&self, place: &Place, limits: &SeriesLimits) -> usize {
+        match self.pinned {
+            Some((key_seq, series_max)) if key_seq == place.last && !limits.replaces(key_seq, series_max) => {
+                series_max
+            }
+            _ => limits.of_segment(place.last),
+        }
+    }
+
+    fn begin_segment(&mut self, place: &Place, generation: u64, series_max: usize) {
+        let key_seq = place.last;
+        self.segment = Some(OpenSegment { key_seq, generation, series_max });
+        self.pinned = Some((key_seq, series_max));
     }
 
     /// The block that takes a target's rows.

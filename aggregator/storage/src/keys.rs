@@ -143,6 +143,22 @@ pub(crate) fn frame(log: LogId, seq: u64) -> [u8; 24] {
     key
 }
 
+/// The key of a segment's entry: between its log's own and the log's frames.
+pub(crate) fn segment(log: LogId, key_seq: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..24].copy_from_slice(&frame(log, 0));
+    key[24..].copy_from_slice(&key_seq.to_be_bytes());
+    key
+}
+
+/// Undoes [`segment`].
+pub(crate) fn parse_segment(key: &[u8]) -> Option<(LogId, u64)> {
+    let key: &[u8; 32] = key.try_into().ok()?;
+    let (entry, key_seq) = key.split_at(24);
+    let (log, _) = parse_frame(entry).filter(|(_, seq)| *seq == 0)?;
+    Some((log, u64::from_be_bytes(key_seq.try_into().ok()?)))
+}
+
 /// Undoes [`frame`].
 pub(crate) fn parse_frame(key: &[u8]) -> Option<(LogId, u64)> {
     let key: &[u8; 24] = key.try_into().ok()?;

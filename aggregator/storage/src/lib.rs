@@ -9,6 +9,7 @@
 //! | `freeze`, `part_writer` | the head turned into columns, one part a day, all ingested in one call |
 //! | `compact`, `maintain` | parts merged, days past retention deleted, a failed disk waited for |
 //! | `part`, `stream`, `view` | reading: postings, columns, series put together in the order of their labels |
+//! | `admission` | which series of a writer are stored when it has too many |
 //! | `samples`, `absence` | which value wins; what a writer's absence reads as |
 //! | `catalogue`, `record`, `keys`, `bytes` | what is known of logs; how all of it is written (`FORMAT.md`) |
 //!
@@ -24,6 +25,7 @@
 //! This crate knows no HTTP, no socket, and no async runtime.
 
 mod absence;
+mod admission;
 mod append;
 mod bytes;
 mod catalogue;
@@ -55,6 +57,7 @@ mod tail;
 mod view;
 mod writer;
 
+pub use admission::SeriesCount;
 pub use append::{Append, AppendOutcome, AppendRefusal, Busy, Done, Resume, StorageFault};
 pub use config::StorageConfig;
 pub use error::OpenError;
@@ -62,6 +65,9 @@ pub use statistics::Statistics;
 pub use status::{LogStatus, TimeRange, WriterStatus};
 pub use storage::Storage;
 pub use view::View;
+
+/// More series than this do not fit into a segment: its frames are refused.
+pub const SERIES_PER_SEGMENT_MAX: usize = vedette_wire::SERIES_PER_SEGMENT_MAX;
 
 /// Merge levels of parts.
 pub const LEVELS: usize = 4;
@@ -75,6 +81,9 @@ pub fn check_any_bytes(bytes: &[u8]) {
     }
     if let Ok(found) = record::LogEntry::decode(bytes) {
         assert_eq!(record::LogEntry::decode(&found.encode()), Ok(found));
+    }
+    if let Ok(found) = record::SegmentEntry::decode(bytes) {
+        assert_eq!(record::SegmentEntry::decode(&found.encode()), Ok(found));
     }
     if let Ok(found) = record::PartRecord::decode(bytes) {
         assert_eq!(record::PartRecord::decode(&found.encode()), Ok(found));

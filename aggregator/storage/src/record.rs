@@ -115,6 +115,26 @@ impl LogEntry {
     }
 }
 
+/// What was decided when a segment began, kept in each generation that has its key batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentEntry {
+    /// So many of its series are stored.
+    pub(crate) series_max: u64,
+}
+
+impl SegmentEntry {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        push_unsigned(&mut out, self.series_max);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BytesError> {
+        let mut reader = Reader::versioned(bytes, "a segment's entry")?;
+        Ok(Self { series_max: reader.unsigned()? })
+    }
+}
+
 fn decode_name(reader: &mut Reader<'_>, what: &'static str) -> Result<AgentName, BytesError> {
     AgentName::new(reader.text()?).map_err(|error| BytesError::damaged(what, error))
 }

@@ -11,6 +11,8 @@ use crate::AppendRefusal;
 pub struct Statistics {
     /// Samples applied, replay not included.
     pub samples_appended: u64,
+    /// Samples not stored because their writer has too many series, replay not included.
+    pub samples_masked: u64,
     /// Batches applied, replay not included.
     pub batches_appended: u64,
     /// Batches that were here already.
@@ -81,6 +83,7 @@ pub struct Statistics {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) samples_appended: AtomicU64,
+    pub(crate) samples_masked: AtomicU64,
     pub(crate) batches_appended: AtomicU64,
     pub(crate) batches_known: AtomicU64,
     pub(crate) conflicts: AtomicU64,
@@ -119,6 +122,7 @@ impl Counters {
         let seconds = |counter: &AtomicU64| counter.load(Relaxed) as f64 / 1e6;
         Statistics {
             samples_appended: count(&self.samples_appended),
+            samples_masked: count(&self.samples_masked),
             batches_appended: count(&self.batches_appended),
             batches_known: count(&self.batches_known),
             conflicts: count(&self.conflicts),

@@ -3,6 +3,8 @@
 use vedette_model::Timestamp;
 use vedette_wire::{AgentName, BatchSeq, Gap, LogId};
 
+use crate::SeriesCount;
+
 /// A writer and its logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriterStatus {
@@ -14,6 +16,8 @@ pub struct WriterStatus {
     pub complete: Vec<TimeRange>,
     /// Up to when its data is whole.
     pub complete_through: Option<Timestamp>,
+    /// Series of the segment that brought what is newest.
+    pub series: SeriesCount,
 }
 
 /// One log.

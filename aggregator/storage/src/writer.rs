@@ -112,7 +112,8 @@ impl Writer {
                 (Entry::New(staged), Ok(()), Some(ingest)) => {
                     counters.batches_appended.fetch_add(1, Relaxed);
                     staged.count(&counters);
-                    AppendOutcome::Durable { through: ingest.apply(*staged) }
+                    let masked = staged.masked();
+                    AppendOutcome::Durable { through: ingest.apply(*staged), masked }
                 }
                 (Entry::Known(log), Ok(()), Some(ingest)) => {
                     counters.batches_known.fetch_add(1, Relaxed);

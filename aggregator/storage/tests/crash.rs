@@ -47,7 +47,7 @@ fn child() {
     for seq in through + 1..=through + BATCHES_MAX {
         let whole = (DAY + seq as i64 * 1000 - 1000, DAY + seq as i64 * 1000);
         match submit(&storage, writer.batch(whole, &rows(seq))) {
-            AppendOutcome::Durable { through } => println!("ack {}", through.0),
+            AppendOutcome::Durable { through, .. } => println!("ack {}", through.0),
             other => panic!("{other:?}"),
         }
         std::io::stdout().flush().expect("the parent reads");

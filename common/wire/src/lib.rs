@@ -24,7 +24,7 @@ pub use ids::{AGENT_NAME_BYTES_MAX, AgentName, BatchSeq, GapReason, IdError, Log
 pub use row::RowValues;
 pub use segment::{
     Batch, BatchInput, DecodeError, DecodeLimits, DecodedRow, Dictionary, DictionarySeries, DictionaryTarget,
-    EncodeError, EncodedBatch, Gap, HISTOGRAM_BUCKETS_MAX, RowInput, SegmentDecoder, SegmentEncoder,
-    SegmentLimits, requests_of, with_request,
+    EncodeError, EncodedBatch, Gap, HISTOGRAM_BUCKETS_MAX, RowInput, SERIES_PER_SEGMENT_MAX, SegmentDecoder,
+    SegmentEncoder, SegmentLimits, requests_of, with_request,
 };
 pub use table::{Family, RowSummary, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable};

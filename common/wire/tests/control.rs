@@ -11,7 +11,7 @@ use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, ControlError, ControlMessage, Decoded, EnrollAnswer, EnrollRefusal,
     EnrollRequest, FetchFrames, FramesFollow, Hello, Issued, LOGS_MAX, LogOffer, MESSAGE_BYTES_MAX, Member,
     Members, NewcomerKind, PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason, RefusedEnroll, Renew,
-    ReplicaMessage, Resume, Welcome, Window, decode, encode,
+    ReplicaMessage, Resume, SeriesLimit, Welcome, Window, decode, encode,
 };
 use vedette_wire::{BatchSeq, LogId, ReplicaId};
 
@@ -90,6 +90,8 @@ fn every_message_reads_back_and_keeps_its_bytes() {
         retry_after_ms: 500,
     };
     check("refuse_log", ReplicaMessage::Refuse(refuse(Some(LOG))));
+    let limit = SeriesLimit { log: LOG, series: 700_000, masked: 200_000, series_max: 500_000 };
+    check("series_limit", ReplicaMessage::SeriesLimit(limit));
     check("refuse_all", ReplicaMessage::Refuse(refuse(None)));
     let redeem = |newcomer| {
         EnrollRequest::Redeem(Redeem { secret: [7; 32], newcomer, signing_request: vec![1, 2, 3] })

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, Members, Refuse, RefuseReason,
-    ReplicaMessage, Resume, Welcome, Window,
+    ReplicaMessage, Resume, SeriesLimit, Welcome, Window,
 };
 use vedette_wire::session::{
     AgentAction, AgentOptions, AgentSession, CloseCode, FrameVerdict, Now, ReplicaAction, ReplicaOptions,
@@ -306,6 +306,24 @@ fn a_flood_beyond_the_window_ends_the_session() {
     let verdicts = (1..=5000).map(|seq| session.on_frame(STREAM, &header(seq)));
     let taken = verdicts.take_while(|verdict| matches!(verdict, FrameVerdict::Append { .. })).count();
     assert_eq!(taken, 2048);
+}
+
+#[test]
+fn an_agent_with_too_many_series_is_told_now_and_then() {
+    let limit = SeriesLimit { log: LIVE, series: 12, masked: 2, series_max: 10 };
+    let told = ReplicaAction::Send(ReplicaMessage::SeriesLimit(limit));
+    let mut session = replica(0);
+    let mut told_at = Vec::new();
+    for second in (0..1300).step_by(100) {
+        session.on_series_limit(at(second * 1000), limit);
+        told_at.extend((session.poll_action(at(second * 1000)) == Some(told.clone())).then_some(second));
+    }
+    assert_eq!(told_at, [0, 600, 1200]);
+
+    let mut session = agent(AgentOptions::default(), &[offer(LIVE, 3, false)], &[resume(LIVE, 3)]);
+    actions(&mut session, at(0));
+    session.on_message(at(1), ReplicaMessage::SeriesLimit(limit));
+    assert_eq!(actions(&mut session, at(1)), [AgentAction::SeriesLimited(limit)]);
 }
 
 #[test]

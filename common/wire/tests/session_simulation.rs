@@ -285,7 +285,10 @@ impl World {
                 link.writers.remove(&log);
                 link.written.remove(&log);
             }
-            AgentAction::Welcomed { .. } | AgentAction::MembersChanged(_) | AgentAction::Refused { .. } => {}
+            AgentAction::Welcomed { .. }
+            | AgentAction::MembersChanged(_)
+            | AgentAction::SeriesLimited(_)
+            | AgentAction::Refused { .. } => {}
         }
     }
 

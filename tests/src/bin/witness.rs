@@ -220,7 +220,8 @@ impl Witness {
             AgentAction::StartNewLog { .. }
             | AgentAction::Welcomed { .. }
             | AgentAction::LogDone { .. }
-            | AgentAction::MembersChanged(_) => {}
+            | AgentAction::MembersChanged(_)
+            | AgentAction::SeriesLimited(_) => {}
         }
         Ok(())
     }

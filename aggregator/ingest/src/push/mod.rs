@@ -376,7 +376,7 @@ impl Lane {
 /// Tells who waits what became of a batch; gives the last one on disk if it is there.
 fn settle(progress: &watch::Sender<Progress>, outcome: AppendOutcome) -> Option<BatchSeq> {
     let settled = match outcome {
-        AppendOutcome::Durable { through } | AppendOutcome::Known { through } => Ok(through),
+        AppendOutcome::Durable { through, .. } | AppendOutcome::Known { through } => Ok(through),
         AppendOutcome::Refused(refusal) => Err(refusal.to_string()),
         AppendOutcome::Failed(fault) => Err(fault.to_string()),
     };

@@ -137,6 +137,12 @@ impl LogWriter {
     pub fn start_segment(&mut self) {
         self.encoder.start_segment();
     }
+
+    /// As a writer that starts anew with empty tables.
+    pub fn forget_series(&mut self) {
+        self.encoder.start_segment();
+        self.tables.fill_with(TargetTable::new);
+    }
 }
 
 fn add(table: &mut TargetTable, datum: &Datum) {
@@ -176,7 +182,7 @@ pub fn submit(storage: &Storage, append: Append) -> AppendOutcome {
 }
 
 pub fn submit_durable(storage: &Storage, append: Append, seq: u64) {
-    assert_eq!(submit(storage, append), AppendOutcome::Durable { through: BatchSeq(seq) });
+    assert_eq!(submit(storage, append), AppendOutcome::Durable { through: BatchSeq(seq), masked: None });
 }
 
 /// Every series with its samples, as bits.

@@ -42,6 +42,8 @@ pub enum ReplicaMessage {
     Members(Members),
     /// One log or the whole connection is not wanted now.
     Refuse(Refuse),
+    /// Some of the agent's series are not stored. An agent that does not know this message skips it.
+    SeriesLimit(SeriesLimit),
 }
 
 /// Who the agent is and what it has.
@@ -131,6 +133,19 @@ pub struct Ack {
     pub log: LogId,
     /// Newest batch that is durable, all before it included.
     pub through: BatchSeq,
+}
+
+/// The agent has more series than the replica stores of one agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SeriesLimit {
+    /// Which log.
+    pub log: LogId,
+    /// Series of its open segment.
+    pub series: u64,
+    /// Those of them that are not stored.
+    pub masked: u64,
+    /// How many would be.
+    pub series_max: u64,
 }
 
 /// Not now, or not at all.
@@ -228,6 +243,7 @@ impl ControlMessage for ReplicaMessage {
             Self::Ack(_) => 19,
             Self::Members(_) => 20,
             Self::Refuse(_) => 21,
+            Self::SeriesLimit(_) => 145,
         }
     }
 
@@ -238,6 +254,7 @@ impl ControlMessage for ReplicaMessage {
             Self::Ack(ack) => write(ack, self.kind(), out),
             Self::Members(members) => write(members, self.kind(), out),
             Self::Refuse(refuse) => write(refuse, self.kind(), out),
+            Self::SeriesLimit(limit) => write(limit, self.kind(), out),
         }
     }
 
@@ -248,6 +265,7 @@ impl ControlMessage for ReplicaMessage {
             19 => Self::Ack(read(body, kind)?),
             20 => Self::Members(read(body, kind)?),
             21 => Self::Refuse(read(body, kind)?),
+            145 => Self::SeriesLimit(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -260,7 +278,7 @@ impl ControlMessage for ReplicaMessage {
             }
             Self::Members(members) => members.check(),
             Self::Refuse(refuse) => bounded("bytes of text", refuse.message.len(), TEXT_BYTES_MAX),
-            Self::Resume(_) | Self::Ack(_) => Ok(()),
+            Self::Resume(_) | Self::Ack(_) | Self::SeriesLimit(_) => Ok(()),
         }
     }
 }

@@ -46,13 +46,15 @@ pub struct DecodeLimits {
 
 /// Buckets (and custom bounds) that a histogram may have. Whoever takes histograms in refuses what has more.
 pub const HISTOGRAM_BUCKETS_MAX: usize = 1 << 14;
+/// Series that a segment may have, over all its targets.
+pub const SERIES_PER_SEGMENT_MAX: usize = 1 << 20;
 
 impl Default for DecodeLimits {
     fn default() -> Self {
         Self {
             targets_max: 1 << 14,
             series_per_target_max: crate::table::SERIES_PER_TARGET_MAX,
-            series_max: 1 << 20,
+            series_max: SERIES_PER_SEGMENT_MAX,
             families_max: 1 << 16,
             label_bytes_max: 64 << 10,
             block_bytes_max: 16 << 20,

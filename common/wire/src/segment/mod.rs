@@ -17,7 +17,10 @@ mod scale;
 mod series;
 mod starts;
 
-pub use decode::{Batch, DecodeError, DecodeLimits, DecodedRow, Gap, HISTOGRAM_BUCKETS_MAX, SegmentDecoder};
+pub use decode::{
+    Batch, DecodeError, DecodeLimits, DecodedRow, Gap, HISTOGRAM_BUCKETS_MAX, SERIES_PER_SEGMENT_MAX,
+    SegmentDecoder,
+};
 pub use dictionary::{Dictionary, DictionarySeries, DictionaryTarget};
 pub use encode::{BatchInput, EncodeError, EncodedBatch, RowInput, SegmentEncoder, SegmentLimits};
 pub use requests::{requests_of, with_request};

@@ -3,7 +3,7 @@
 use super::{CloseCode, Now};
 use crate::control::{
     Ack, AgentMessage, CloseLog, FEATURES, Hello, LOGS_MAX, LogOffer, Members, PROTOCOL_MAX, PROTOCOL_MIN,
-    Refuse, RefuseReason, ReplicaMessage, Resume, Welcome, Window,
+    Refuse, RefuseReason, ReplicaMessage, Resume, SeriesLimit, Welcome, Window,
 };
 use crate::{BatchSeq, LogId, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
@@ -154,6 +154,8 @@ pub enum AgentAction {
         /// When it is worth trying again; for a log the session does that itself.
         retry_after: Duration,
     },
+    /// The replica does not store all of the agent's series.
+    SeriesLimited(SeriesLimit),
     /// Close the connection.
     Close {
         /// Why.
@@ -172,6 +174,7 @@ impl AgentAction {
             | Self::MembersChanged(_)
             | Self::StartNewLog { .. }
             | Self::Refused { .. }
+            | Self::SeriesLimited(_)
             | Self::Welcomed { .. } => true,
             Self::Send(_)
             | Self::OpenStream { .. }
@@ -324,6 +327,9 @@ impl AgentSession {
             (Phase::Running { .. }, ReplicaMessage::Ack(ack)) => self.on_ack(ack),
             (Phase::Running { .. }, ReplicaMessage::Members(members)) => {
                 self.actions.push_back(AgentAction::MembersChanged(members));
+            }
+            (Phase::Running { .. }, ReplicaMessage::SeriesLimit(limit)) => {
+                self.actions.push_back(AgentAction::SeriesLimited(limit));
             }
             (Phase::Disconnected | Phase::Closed, _) => {}
             (Phase::Running { .. }, ReplicaMessage::Welcome(_)) => {

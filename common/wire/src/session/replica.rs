@@ -3,11 +3,14 @@
 use super::{CloseCode, Now};
 use crate::control::{
     Ack, AgentMessage, FEATURES, Hello, LOGS_MAX, LogOffer, Members, PROTOCOL_MAX, PROTOCOL_MIN, Refuse,
-    RefuseReason, ReplicaMessage, Resume, Welcome, Window,
+    RefuseReason, ReplicaMessage, Resume, SeriesLimit, Welcome, Window,
 };
 use crate::{BatchSeq, FrameHeader, FrameKind, LogId, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+/// An agent is told again that it has too many series after so long.
+const SERIES_LIMIT_REPEAT: Duration = Duration::from_secs(600);
 
 /// What the replica decides for all its sessions.
 #[derive(Clone, Debug)]
@@ -114,6 +117,8 @@ pub struct ReplicaSession {
     /// Which log a stream carries. Invariant: one stream per open log.
     streams: BTreeMap<u64, LogId>,
     unsettled: Unsettled,
+    /// When the agent was told last that it has too many series.
+    series_limit_told: Option<Duration>,
     actions: VecDeque<ReplicaAction>,
 }
 
@@ -158,6 +163,7 @@ impl ReplicaSession {
             logs: BTreeMap::new(),
             streams: BTreeMap::new(),
             unsettled: Unsettled::default(),
+            series_limit_told: None,
             actions: VecDeque::new(),
         }
     }
@@ -263,6 +269,16 @@ impl ReplicaSession {
     pub fn on_refused(&mut self, log: LogId, reason: RefuseReason, message: String, retry_after: Duration) {
         if self.logs.contains_key(&log) {
             self.refuse_log(log, reason, message, retry_after);
+        }
+    }
+
+    /// Storage did not take all series of a batch. The agent is told now and then.
+    pub fn on_series_limit(&mut self, now: Now, limit: SeriesLimit) {
+        let told_lately =
+            self.series_limit_told.is_some_and(|told| now.monotonic < told + SERIES_LIMIT_REPEAT);
+        if self.agent().is_some() && !told_lately {
+            self.series_limit_told = Some(now.monotonic);
+            self.send(ReplicaMessage::SeriesLimit(limit));
         }
     }
 
