@@ -3,6 +3,7 @@
 mod continuity;
 mod disk;
 mod first_answers;
+mod hostile;
 mod identity;
 mod kills;
 mod peers;

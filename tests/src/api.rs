@@ -112,7 +112,8 @@ impl Api {
         answers(&self.data("/api/v1/query_range", &parameters)?["result"])
     }
 
-    /// The value of a metric of the program's own, summed over its series; 0 when there is none.
+    /// The value of a metric of the program's own, or of one of its series; summed over all that begin with `name`, 0 when
+    /// there is none.
     pub fn own_metric(&self, name: &str) -> Result<f64> {
         let body = self.get("/metrics")?;
         let mut sum = 0.0;

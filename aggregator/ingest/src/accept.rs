@@ -71,12 +71,17 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
                 return close(&connection, CloseCode::Overload, message);
             };
             let now = shared.clock.now().wall;
+            let host = connection.remote_address().ip().to_string();
             // Not cut off by `stop`: a spent token should come with its certificate. It is bounded in time.
             let outcome = match serve_enroll(Arc::clone(&shared.group), connection, member, now).await {
                 Ok(EnrollAnswer::Issued(_)) => "issued",
-                Ok(EnrollAnswer::Refused(refused)) => refused.reason.as_str(),
+                Ok(EnrollAnswer::Refused(refused)) => {
+                    let message = format!("enrolment: {}", refused.message);
+                    shared.refused(refused.reason.as_str(), &host, &message);
+                    refused.reason.as_str()
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "enrolment broke off");
+                    shared.refused("enrolment_broken", &host, &format!("enrolment broke off: {error}"));
                     "broken"
                 }
             };

@@ -69,7 +69,7 @@ impl Default for IngestLimits {
             connections_per_agent_max: 4,
             unacknowledged_frames_max: 1024,
             unacknowledged_bytes_max: 2 << 20,
-            stall_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(10),
             push: PushLimits::default(),
         }
     }

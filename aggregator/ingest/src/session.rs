@@ -22,7 +22,7 @@ use crate::stream::{self, StreamEvent};
 use crate::{Shared, lock};
 
 /// Frames read and not yet looked at, over all streams of a connection.
-const EVENTS_MAX: usize = 16;
+const EVENTS_MAX: usize = 4;
 /// Frames that storage works on for one session.
 const SUBMITTED_MAX: usize = 256;
 /// Wait before storage is asked again when its queue was full.
@@ -48,10 +48,13 @@ pub(crate) async fn run(
     let address = connection.remote_address();
     let now = shared.clock.now().monotonic;
     let begun = lock(&shared.sessions).begin(now, &agent, address, shared.limits.connections_per_agent_max);
-    let Some(id) = begun else {
-        let message = "too many connections of this agent";
-        shared.refused("connections_per_agent", agent.as_str(), message);
-        return close(&connection, CloseCode::Overload, message);
+    let id = match begun {
+        Ok(id) => id,
+        Err(refusal) => {
+            let message = refusal.to_string();
+            shared.refused(refusal.reason(), agent.as_str(), &message);
+            return close(&connection, CloseCode::Overload, &message);
+        }
     };
     shared.metrics.sessions.set(lock(&shared.sessions).len() as i64);
     tracing::info!(%agent, %address, "session began");
@@ -88,6 +91,7 @@ async fn serve(
         Ok(Ok(streams)) => streams,
         Ok(Err(error)) => return error.to_string(),
         Err(_elapsed) => {
+            shared.refused("silent", agent.as_str(), "no control stream in time");
             close(connection, CloseCode::Timeout, "no control stream in time");
             return "no control stream in time".to_owned();
         }
@@ -417,6 +421,10 @@ impl Driver<'_> {
             StreamError::Control(_) | StreamError::Frame(_) | StreamError::StreamVersion { .. } => {
                 self.shared.refused("protocol", self.agent.as_str(), &message);
                 close(self.connection, CloseCode::Protocol, &message);
+            }
+            StreamError::WriteTimeout => {
+                self.shared.refused("unread", self.agent.as_str(), &message);
+                close(self.connection, CloseCode::Timeout, &message);
             }
             _ => close(self.connection, CloseCode::Timeout, &message),
         }

@@ -10,6 +10,13 @@ use crate::SessionStatus;
 /// reconnected: what was on its way then has long arrived.
 const LEFTOVER_MAX: Duration = Duration::from_secs(1);
 
+/// Sessions that an agent may begin in one [`BEGINNINGS_PERIOD`]. One that can not stay connected tries some 24 times a
+/// minute, from each of its addresses.
+const BEGINNINGS_MAX: u32 = 120;
+const BEGINNINGS_PERIOD: Duration = Duration::from_secs(60);
+/// Agents whose beginnings are counted; with more, counting starts over.
+const COUNTED_MAX: usize = 100_000;
+
 /// Number of a session, unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionId(u64);
@@ -21,6 +28,33 @@ pub(crate) struct SessionId(u64);
 pub(crate) struct Sessions {
     last_id: u64,
     by_agent: BTreeMap<AgentName, Agent>,
+    beginnings: BTreeMap<AgentName, Beginnings>,
+}
+
+/// How often an agent has come since a time.
+struct Beginnings {
+    since: Duration,
+    count: u32,
+}
+
+/// Why a session does not begin. Each variant is one `reason` of the refusal counter.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SessionRefusal {
+    /// The agent has as many as it may.
+    #[error("this agent has {connections_max} connections already: limits.connections_per_agent_max")]
+    Connections { connections_max: usize },
+    /// It comes and goes.
+    #[error("this agent has connected {BEGINNINGS_MAX} times within a minute")]
+    Reconnects,
+}
+
+impl SessionRefusal {
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Connections { .. } => "connections_per_agent",
+            Self::Reconnects => "reconnects",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -45,22 +79,39 @@ pub(crate) enum ConflictChange {
 }
 
 impl Sessions {
-    /// A session began; `None` when the agent already has as many as it may.
+    /// A session begins, if the agent may have one more.
     pub(crate) fn begin(
         &mut self,
         now: Duration,
         agent: &AgentName,
         address: SocketAddr,
         per_agent_max: usize,
-    ) -> Option<SessionId> {
+    ) -> Result<SessionId, SessionRefusal> {
+        if !self.may_come(now, agent) {
+            return Err(SessionRefusal::Reconnects);
+        }
         let live = &mut self.by_agent.entry(agent.clone()).or_default().live;
         if live.len() >= per_agent_max {
-            return None;
+            return Err(SessionRefusal::Connections { connections_max: per_agent_max });
         }
         self.last_id += 1;
         let id = SessionId(self.last_id);
         live.push(Live { id, address, began: now, spoke: now });
-        Some(id)
+        Ok(id)
+    }
+
+    /// Counts; whether the agent has not come too often lately.
+    fn may_come(&mut self, now: Duration, agent: &AgentName) -> bool {
+        if self.beginnings.len() >= COUNTED_MAX {
+            self.beginnings.clear();
+        }
+        let fresh = || Beginnings { since: now, count: 0 };
+        let beginnings = self.beginnings.entry(agent.clone()).or_insert_with(fresh);
+        if now >= beginnings.since + BEGINNINGS_PERIOD {
+            *beginnings = fresh();
+        }
+        beginnings.count = beginnings.count.saturating_add(1);
+        beginnings.count <= BEGINNINGS_MAX
     }
 
     /// A session brought data.
@@ -169,7 +220,21 @@ mod tests {
     fn sessions_of_a_name_are_bounded() {
         let name = AgentName::new("a").expect("a name");
         let mut sessions = Sessions::default();
-        assert!(sessions.begin(at(0), &name, address(1), 1).is_some());
-        assert!(sessions.begin(at(0), &name, address(2), 1).is_none());
+        assert!(sessions.begin(at(0), &name, address(1), 1).is_ok());
+        let refused = SessionRefusal::Connections { connections_max: 1 };
+        assert_eq!(sessions.begin(at(0), &name, address(2), 1), Err(refused));
+    }
+
+    #[test]
+    fn who_comes_and_goes_waits_for_the_next_minute() {
+        let (name, other) = (AgentName::new("a").expect("a name"), AgentName::new("b").expect("a name"));
+        let mut sessions = Sessions::default();
+        for _ in 0..BEGINNINGS_MAX {
+            let id = sessions.begin(at(1), &name, address(1), 1).expect("room");
+            sessions.end(&name, id);
+        }
+        assert_eq!(sessions.begin(at(60), &name, address(1), 1), Err(SessionRefusal::Reconnects));
+        assert!(sessions.begin(at(60), &other, address(1), 1).is_ok());
+        assert!(sessions.begin(at(61), &name, address(1), 1).is_ok());
     }
 }

@@ -13,7 +13,7 @@ use vedette_wire::session::{
 use vedette_wire::{FrameError, FrameHeader, LogId};
 
 /// How long the other side may let one write wait. A side that never reads costs no more than that.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 /// The stream of what happens now goes before all others.
