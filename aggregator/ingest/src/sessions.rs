@@ -41,7 +41,7 @@ struct Beginnings {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SessionRefusal {
     /// The agent has as many as it may.
-    #[error("this agent has {connections_max} connections already: limits.connections_per_agent_max")]
+    #[error("too many connections of this agent: limits.connections_per_agent_max is {connections_max}")]
     Connections { connections_max: usize },
     /// It comes and goes.
     #[error("this agent has connected {BEGINNINGS_MAX} times within a minute")]

@@ -102,9 +102,9 @@ impl LogDictionary {
             let mut values = row.values.clone();
             let admitted = self.admission.admitted(target);
             if values.len() > admitted {
-                let present = values.count_present();
+                let present = values.count_samples();
                 values.resize(admitted);
-                let masked = present - values.count_present();
+                let masked = present - values.count_samples();
                 samples_masked += masked;
                 if masked > 0 && masked == present {
                     continue;
