@@ -518,7 +518,9 @@ impl PartReader {
         let column =
             column.ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))?;
         let mut times = Vec::new();
-        decode_times(column, COLUMN_SAMPLES_MAX, &mut times)
+        // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
+        let samples_max = usize::try_from(self.part.record.samples).unwrap_or(usize::MAX);
+        decode_times(column, samples_max.min(COLUMN_SAMPLES_MAX), &mut times)
             .map_err(|error| self.part.damaged("a column of times", error))?;
         if self.times.len() >= TIMES_KEPT_MAX {
             self.times.clear();
