@@ -22,8 +22,11 @@ use crate::shelf::{Segment, SegmentKind};
 use crate::spool::{DRAFT_SUFFIX, Spool};
 use crate::state::{STATE_FILE_BYTES_MAX, parse_cursor_file, parse_members_file};
 
-/// How many logs are kept: a process that restarts all the time leaves one each time.
+/// How many logs keep their batches: a process that restarts all the time leaves one each time. Of older ones a gap is
+/// left, which replicas are told of.
 const LOGS_MAX: usize = 1000;
+/// How many logs are kept at all, gaps included. Each takes a file of 55 bytes, and nobody is told of those beyond.
+const GAPS_MAX: usize = 9000;
 
 /// The spool's folder can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +66,11 @@ impl Spool {
             }
         }
         logs.sort_by_key(|(log, entry)| (entry.modified, *log));
-        let surplus = logs.len().saturating_sub(LOGS_MAX);
+        let surplus = logs.len().saturating_sub(LOGS_MAX + GAPS_MAX);
         for (log, _) in logs.drain(..surplus) {
             self.discard_log(log)?;
         }
+        let oldest: Vec<LogId> = logs.iter().map(|(log, _)| *log).collect();
         let mut found = Vec::new();
         for (log, _) in logs {
             match self.recover_log(log, now) {
@@ -80,6 +84,7 @@ impl Spool {
         }
         self.recover_ages(&found, now);
         self.recover_state(now);
+        self.drop_surplus(&oldest, now);
         let statistics = self.statistics(now);
         if statistics.logs > 0 {
             info!(
@@ -88,6 +93,34 @@ impl Spool {
             );
         }
         Ok(())
+    }
+
+    /// Leaves a gap of logs beyond the limit, the oldest first, unless everyone has them anyway.
+    fn drop_surplus(&mut self, oldest: &[LogId], now: Now) {
+        let with_batches: Vec<LogId> =
+            oldest.iter().copied().filter(|log| self.shelf.segments(*log).any(Segment::is_frames)).collect();
+        let surplus = with_batches.len().saturating_sub(LOGS_MAX);
+        let mut batches = 0;
+        for log in &with_batches[..surplus] {
+            let acked = self.shelf.acked_by_all(*log, now);
+            let segments: Vec<Segment> = self
+                .shelf
+                .segments(*log)
+                .filter(|segment| segment.is_frames() && segment.last > acked)
+                .copied()
+                .collect();
+            for segment in segments {
+                batches += self.drop_segment(*log, &segment);
+            }
+        }
+        if batches > 0 {
+            warn!(
+                logs = surplus,
+                batches,
+                logs_max = LOGS_MAX,
+                "too many logs in the spool: the batches of the oldest are dropped, and replicas are told"
+            );
+        }
     }
 
     fn recover_ages(&mut self, found: &[(LogId, Piece)], now: Now) {
@@ -101,7 +134,7 @@ impl Spool {
     }
 
     fn discard_log(&mut self, log: LogId) -> io::Result<()> {
-        warn!(%log, logs_max = LOGS_MAX, "too many logs in the spool: the oldest is dropped");
+        warn!(%log, logs_max = LOGS_MAX + GAPS_MAX, "far too many logs in the spool: the oldest is forgotten, and no replica learns of it");
         let folder = log_path(&self.config.path, log);
         let mut last = 0;
         for entry in self.files.list(&folder)? {

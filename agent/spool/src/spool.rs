@@ -461,13 +461,7 @@ impl Spool {
         for _ in 0..REMOVALS_MAX {
             let overdue = self.shelf.overdue(now, self.config.bytes_max, self.config.age_max);
             let Some((log, segment)) = overdue else { break };
-            dropped += segment.batches();
-            self.counters.dropped(GapReason::SpoolLimit, segment.batches());
-            let Some(gap) = self.shelf.gap_for(log, segment.first, GapReason::SpoolLimit) else { break };
-            // The gap first: a crash in between leaves both, and then the gap counts.
-            let bytes = self.store_gap(log, gap);
-            self.remove_segment(log, &segment);
-            self.shelf.replace(log, Segment::gap(gap, bytes, segment.written), 0);
+            dropped += self.drop_segment(log, &segment);
         }
         if dropped > 0 {
             warn!(
@@ -475,6 +469,17 @@ impl Spool {
                 "spool limit reached: the oldest batches were dropped before every replica had them"
             );
         }
+    }
+
+    /// Leaves a gap in the place of a segment; how many batches that costs.
+    pub(crate) fn drop_segment(&mut self, log: LogId, segment: &Segment) -> u64 {
+        let Some(gap) = self.shelf.gap_for(log, segment.first, GapReason::SpoolLimit) else { return 0 };
+        self.counters.dropped(GapReason::SpoolLimit, segment.batches());
+        // The gap first: a crash in between leaves both, and then the gap counts.
+        let bytes = self.store_gap(log, gap);
+        self.remove_segment(log, segment);
+        self.shelf.replace(log, Segment::gap(gap, bytes, segment.written), 0);
+        segment.batches()
     }
 
     pub(crate) fn remove_segment(&mut self, log: LogId, segment: &Segment) {

@@ -8,38 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use simulated::{Random, SimulatedDisk};
+use simulated::{Random, SimulatedDisk, frame};
 use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_spool::{Appended, Spool, SpoolConfig, SyncPolicy};
 use vedette_wire::control::{Member, Members};
 use vedette_wire::session::Now;
 use vedette_wire::{BatchSeq, FrameHeader, FrameKind, LogId, ReplicaId};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
-
-/// A frame as `common/wire/FORMAT.md` has it, with any body.
-fn frame(seq: u64, key: u64, body: &[u8]) -> Vec<u8> {
-    let varint = |out: &mut Vec<u8>, mut value: u64| {
-        while value >= 0x80 {
-            out.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        out.push(value as u8);
-    };
-    let mut bytes = vec![1, if seq == key { 1 } else { 2 }];
-    bytes.extend([0; 8]);
-    varint(&mut bytes, seq);
-    if seq != key {
-        varint(&mut bytes, seq - key);
-    }
-    varint(&mut bytes, body.len() as u64);
-    bytes.extend_from_slice(body);
-    let mut hasher = Xxh3::with_seed(xxh3_64(&bytes[..2]));
-    hasher.update(&bytes[10..]);
-    let checksum = hasher.digest();
-    bytes[2..10].copy_from_slice(&checksum.to_le_bytes());
-    bytes
-}
 
 fn replica(number: u128) -> ReplicaId {
     ReplicaId(Uuid::from_u128(number))

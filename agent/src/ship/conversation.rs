@@ -152,10 +152,11 @@ impl<'a> Conversation<'a> {
             self.offered.insert(range.log, range.last);
             self.session.on_spool(offer(range));
         }
+        let present: BTreeSet<LogId> = logs.iter().map(|range| range.log).collect();
         let gone: Vec<(LogId, BatchSeq)> = self
             .offered
             .iter()
-            .filter(|(log, _)| logs.iter().all(|range| range.log != **log))
+            .filter(|(log, _)| !present.contains(log))
             .map(|(log, last)| (*log, *last))
             .collect();
         for (log, last) in gone {

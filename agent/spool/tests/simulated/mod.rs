@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vedette_model::Timestamp;
 use vedette_spool::{FileEntry, Files, SpoolFile};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// A small generator, so that a seed replays a run.
 #[derive(Debug)]
@@ -308,4 +309,28 @@ impl SpoolFile for SimulatedFile {
         }
         Ok(())
     }
+}
+
+/// A frame as `common/wire/FORMAT.md` has it, with any body.
+pub(crate) fn frame(seq: u64, key: u64, body: &[u8]) -> Vec<u8> {
+    let varint = |out: &mut Vec<u8>, mut value: u64| {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    };
+    let mut bytes = vec![1, if seq == key { 1 } else { 2 }];
+    bytes.extend([0; 8]);
+    varint(&mut bytes, seq);
+    if seq != key {
+        varint(&mut bytes, seq - key);
+    }
+    varint(&mut bytes, body.len() as u64);
+    bytes.extend_from_slice(body);
+    let mut hasher = Xxh3::with_seed(xxh3_64(&bytes[..2]));
+    hasher.update(&bytes[10..]);
+    let checksum = hasher.digest();
+    bytes[2..10].copy_from_slice(&checksum.to_le_bytes());
+    bytes
 }
