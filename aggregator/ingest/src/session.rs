@@ -309,7 +309,9 @@ impl Driver<'_> {
 
     /// Whether storage took the frame.
     fn submit(&mut self, submission: &Submission) -> bool {
-        let interval_ms = self.session.agent().map_or(0, |info| info.interval_ms);
+        // 0 stands for what is no agent: a replica ships what was pushed to it.
+        let told = self.session.agent().map_or(1, |info| info.interval_ms.max(1));
+        let interval_ms = if self.agent.is_replica() { 0 } else { told };
         let (log, stream) = (submission.log, submission.stream);
         let append = Append { writer: self.agent.clone(), log, interval_ms, frame: submission.bytes.clone() };
         let requests = if self.agent.is_replica() { requests_of(&submission.bytes) } else { Vec::new() };

@@ -11,7 +11,7 @@ pub struct Append {
     pub writer: AgentName,
     /// Which log.
     pub log: LogId,
-    /// The writer's interval, on whose grid its absence is shown.
+    /// The writer's interval, on whose grid its absence is shown. 0: the writer is no agent, and has no limit of series.
     pub interval_ms: u32,
     /// The whole frame as it came (`vedette-wire`).
     pub frame: Vec<u8>,

@@ -233,7 +233,13 @@ impl Ingest {
             let watermark = self.admit(append)?;
             self.logs.insert(log, LogWork::new(watermark));
         }
-        let (generation, limits) = (self.generation, &self.series_limits);
+        let generation = self.generation;
+        let unlimited = SeriesLimits::Configured(usize::MAX);
+        let limits = match &self.series_limits {
+            // What others push comes from many hosts.
+            SeriesLimits::Configured(_) if append.interval_ms == 0 => &unlimited,
+            limits => limits,
+        };
         let Some(work) = self.logs.get_mut(&log) else { return Ok(Stage::Known { keep: false }) };
         if let Some((_, entry)) = &work.entry
             && entry.writer != append.writer
@@ -338,6 +344,11 @@ impl Ingest {
             work.segment.is_some() && work.decoder.position() == Some(BatchSeq(work.watermark))
         });
         self.publish_needs_key(log, !open);
+        if let Some(work) = self.logs.get(&log).filter(|work| work.segment.is_some())
+            && let Some(info) = self.core.lock().catalogue.logs.get_mut(&log)
+        {
+            info.series = work.dictionary.admission.count();
+        }
     }
 
     fn publish_needs_key(&self, log: LogId, needs_key: bool) {

@@ -422,3 +422,21 @@ fn a_writer_long_dead_reads_as_down_unless_another_has_its_series() {
         storage.freeze(at(now));
     }
 }
+
+#[test]
+fn a_target_that_shrinks_and_grows_anew_has_its_new_series() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let (mut model, mut writer) = (Model::default(), LogWriter::new("a", 1, 64));
+    for (tick, names) in (1i64..).zip([&["a", "b", "c", "d", "e"][..], &["a", "b"], &["a", "b", "x", "y"]]) {
+        if tick == 2 {
+            writer.forget_series();
+        }
+        let values = names.iter().map(|name| ((*name).to_owned(), tick as f64)).collect();
+        let rows = vec![(0, DAY + tick * 1000, values)];
+        let append = writer.batch((DAY + tick * 1000 - 1000, DAY + tick * 1000), &rows);
+        submit_durable(&storage, append, writer.seq);
+        model.apply(writer.log, &rows);
+    }
+    check_range(&storage.view(at(0)), &model, &[], 0, i64::MAX);
+}

@@ -83,6 +83,19 @@ fn the_host_comes_before_its_targets() {
 }
 
 #[test]
+fn what_is_pushed_has_no_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = open(folder.path(), 5);
+    let mut writer = LogWriter::new("a", 1, 64);
+    let append = batch(&mut writer, 1, &[row(0, 1, 8), row(1, 1, 8)]);
+    assert_eq!(masked(&storage, vedette_storage::Append { interval_ms: 0, ..append }, 1), None);
+    assert_eq!(names(&storage).len(), 16);
+    storage.flush_and_close();
+    drop(storage);
+    assert_eq!(names(&open(folder.path(), 5)).len(), 16);
+}
+
+#[test]
 fn series_that_are_gone_count_until_the_segment_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = open(folder.path(), 10);
