@@ -269,7 +269,10 @@ impl<'a> Conversation<'a> {
         let resumes = match message {
             ReplicaMessage::Welcome(welcome) => welcome.resume.as_slice(),
             ReplicaMessage::Resume(resume) => std::slice::from_ref(resume),
-            ReplicaMessage::Ack(_) | ReplicaMessage::Members(_) | ReplicaMessage::Refuse(_) => return,
+            ReplicaMessage::Ack(_)
+            | ReplicaMessage::Members(_)
+            | ReplicaMessage::Refuse(_)
+            | ReplicaMessage::SeriesLimit(_) => return,
         };
         resumes.iter().for_each(|resume| self.acknowledge(resume.log, resume.through));
     }
@@ -304,6 +307,8 @@ impl<'a> Conversation<'a> {
                 }
             }
             AgentAction::Acked { log, through, .. } => self.acknowledge(log, through),
+            // What is pushed has no limit of series.
+            AgentAction::SeriesLimited(_) => {}
             AgentAction::LogDone { log, .. } => {
                 self.done.insert(log);
                 if let Some(stream) = self.streams.remove(&log) {
