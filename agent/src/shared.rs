@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use vedette_model::Timestamp;
 use vedette_spool::Spool;
 use vedette_transport::Identity;
+use vedette_wire::control::TargetReport;
 use vedette_wire::session::Now;
 use vedette_wire::{LogId, ReplicaId};
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) spool_changed: watch::Sender<u64>,
     /// A batch was appended or acknowledged: something may be freed, and is to be synced or no more so.
     pub(crate) spool_touched: Notify,
+    /// What is scraped, and why it failed where it did.
+    pub(crate) targets: watch::Sender<Vec<TargetReport>>,
     /// Who the agent is; none before it is enrolled.
     pub(crate) identity: watch::Sender<Option<Arc<Identity>>>,
     /// Membership, addresses or connections have changed.
@@ -106,6 +109,7 @@ impl Shared {
             spool: Mutex::new(spool),
             spool_changed: watch::Sender::new(0),
             spool_touched: Notify::new(),
+            targets: watch::Sender::new(Vec::new()),
             identity: watch::Sender::new(None),
             fleet_changed: Notify::new(),
             requests,

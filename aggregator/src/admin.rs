@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vedette_api::Admin;
 use vedette_daemon::clock;
+use vedette_ingest::Ingest;
 use vedette_model::{Matcher, Timestamp};
 use vedette_storage::Storage;
 
@@ -14,22 +15,30 @@ const STORAGE: &str = "storage";
 
 pub(crate) struct StorageAdmin {
     storage: Storage,
+    ingest: Ingest,
     snapshots: PathBuf,
 }
 
 impl StorageAdmin {
-    pub(crate) fn new(storage: Storage, data: &Path) -> Self {
-        Self { storage, snapshots: data.join(SNAPSHOTS) }
+    pub(crate) fn new(storage: Storage, ingest: Ingest, data: &Path) -> Self {
+        Self { storage, ingest, snapshots: data.join(SNAPSHOTS) }
     }
 }
 
 impl Admin for StorageAdmin {
-    fn delete(&self, _matchers: &[Matcher], _start: Timestamp, _end: Timestamp) -> Result<(), String> {
-        Err("this release can not delete series".to_owned())
+    fn delete(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Result<(), String> {
+        let show = |matcher: &Matcher| format!("{}{}{:?}", matcher.name(), matcher.op(), matcher.value());
+        let shown: Vec<_> = matchers.iter().map(show).collect();
+        tracing::info!(matchers = shown.join(","), %start, %end, "series are deleted");
+        self.storage
+            .delete_series(matchers, (start, end), clock::now())
+            .map_err(|error| error.to_string())?;
+        self.ingest.tell_deletions();
+        Ok(())
     }
 
     fn clean_tombstones(&self) -> Result<(), String> {
-        Err("this release can not delete series, so nothing waits to be cleaned".to_owned())
+        self.storage.clean_tombstones(clock::now()).map_err(|error| error.to_string())
     }
 
     fn snapshot(&self, skip_head: bool) -> Result<String, String> {

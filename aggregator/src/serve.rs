@@ -222,7 +222,7 @@ impl ApiParts<'_> {
     fn state(&self, facts: ServerFacts, registry: prometheus::Registry) -> ApiState {
         let config = self.config;
         let (storage, status) = (self.storage.clone(), Arc::clone(self.status));
-        let admin = StorageAdmin::new(storage.clone(), &config.path);
+        let admin = StorageAdmin::new(storage.clone(), status.ingest.clone(), &config.path);
         ApiState {
             engine: Engine::new(config.engine.clone()),
             parse_options: config.parse,
@@ -232,7 +232,10 @@ impl ApiParts<'_> {
             }),
             agents: Arc::new(move |_| status.agents()),
             push: push_receiver(self.ingest.remote_write()),
-            targets: Arc::new(Vec::new),
+            targets: Arc::new({
+                let status = Arc::clone(self.status);
+                move || status.targets()
+            }),
             runtime: facts::runtime(storage, config.query.memory_bytes_max, Arc::clone(self.reloads)),
             admin: config.admin_api.then(|| Arc::new(admin) as Arc<dyn Admin>),
             clock: Arc::new(clock::now),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use vedette_api::AgentStatus;
+use vedette_api::{AgentStatus, TargetReport};
 use vedette_ingest::Ingest;
 use vedette_model::{Labels, Timestamp};
 use vedette_storage::{Storage, WriterStatus};
 use vedette_transport::Group;
-use vedette_wire::WriterKind;
+use vedette_wire::{AgentName, WriterKind, control};
 
 /// Looks the state up when it is asked for.
 pub(crate) struct Status {
@@ -39,6 +39,21 @@ impl Status {
             agent.identity_conflict |= session.identity_conflict;
         }
         agents.into_values().collect()
+    }
+
+    /// What agents scrape.
+    pub(crate) fn targets(&self) -> Vec<TargetReport> {
+        let of = |(agent, report): (AgentName, control::TargetReport)| TargetReport {
+            agent: agent.as_str().to_owned(),
+            pool: report.pool,
+            url: report.url,
+            labels: Labels::from_pairs(report.labels),
+            discovered: Labels::from_pairs(report.discovered),
+            interval_ms: report.interval_ms,
+            timeout_ms: report.timeout_ms,
+            error: report.error,
+        };
+        self.ingest.targets().into_iter().map(of).collect()
     }
 
     /// For people.

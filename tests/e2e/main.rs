@@ -1,9 +1,13 @@
 //! End to end: the real binaries on loopback, asked through the API that users have, and hurt on the way.
 
 mod continuity;
+mod deletes;
 mod disk;
 mod first_answers;
+mod grafana;
+mod heavy_queries;
 mod hostile;
+mod http_api;
 mod identity;
 mod kills;
 mod peers;

@@ -39,6 +39,11 @@ impl Api {
         Self { url: url.to_owned(), client: config.into() }
     }
 
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The body of a page that answers 200.
     pub fn get(&self, path: &str) -> Result<String> {
         let (status, body) = self.get_any(path)?;

@@ -9,6 +9,7 @@ mod process;
 mod programs;
 mod prometheus;
 pub mod push;
+mod raw;
 mod witness;
 
 pub use api::{Answer, Api};
@@ -16,6 +17,7 @@ pub use disk::{Disk, Fault, Loss, Operation};
 pub use process::{Program, ProgramExit, free_port};
 pub use programs::{Agent, Aggregator, Mounted, enrolled_pair, mounted_tmpfs};
 pub use prometheus::Prometheus;
+pub use raw::RawAnswer;
 pub use witness::Witness;
 
 use std::path::{Path, PathBuf};

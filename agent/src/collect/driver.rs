@@ -11,7 +11,7 @@ use vedette_model::{Labels, Timestamp};
 use vedette_scrape::{Fetched, Schedule, ScrapePool, TargetKey, TargetScrape, Tick, grid_offset};
 use vedette_wire::{BatchInput, EncodeError, LogId, RowInput, SegmentEncoder, SegmentLimits};
 
-use crate::collect::{Alarm, Completeness, Node};
+use crate::collect::{Alarm, Completeness, Node, targets};
 use crate::config::Config;
 use crate::own;
 use crate::shared::{LogReason, Shared};
@@ -191,6 +191,7 @@ impl Collection {
             self.flush();
         }
         let Some(Scraped { scrape, index }) = self.scrapes.get_mut(&fetched.target) else { return };
+        let failed_before = scrape.status().last_error.clone();
         let outcome = scrape.apply(fetched);
         let (index, next) = (*index, before_next(fetched.tick.at, scrape.target().interval));
         {
@@ -202,6 +203,9 @@ impl Collection {
         }
         self.completeness.settle(index, next);
         self.wait(WaitingRow { target: Some(fetched.target), index, at: outcome.at });
+        if outcome.error.map(|error| error.to_string()) != failed_before {
+            self.tell_targets();
+        }
     }
 
     fn wait(&mut self, row: WaitingRow) {
@@ -396,6 +400,23 @@ impl Collection {
             self.scrapes.insert(key, Scraped { scrape, index });
         }
         self.shared.numbers().targets = self.scrapes.len() as u64;
+        self.tell_targets();
+    }
+
+    /// For the aggregators, which are told when anything of it has changed.
+    fn tell_targets(&self) {
+        let global = &self.config.global;
+        let node = targets::node_report(self.node.labels(), self.config.web_listen, global.scrape_interval);
+        let scraped = self.scrapes.values().map(|Scraped { scrape, .. }| {
+            let labels = scrape.labels();
+            targets::report(scrape.target(), &labels, scrape.status().last_error.as_deref())
+        });
+        let reports = std::iter::once(node).chain(scraped).collect();
+        self.shared.targets.send_if_modified(|known| {
+            let changed = *known != reports;
+            *known = reports;
+            changed
+        });
     }
 
     fn external_labels(&self) -> Labels {

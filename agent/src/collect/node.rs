@@ -48,6 +48,11 @@ impl Node {
         self.registry = registry;
     }
 
+    /// The labels of its series.
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// Runs the collectors.
     pub(crate) fn gather(&mut self) {
         self.gathered.clear();

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vedette_spool::{LogRange, StoredFrame};
 use vedette_transport::{Connected, ControlReader, ControlWriter, FrameWriter, StreamError, close};
-use vedette_wire::control::{FEATURE_HISTOGRAMS, LogOffer, ReplicaMessage};
+use vedette_wire::control::{
+    AgentMessage, FEATURE_HISTOGRAMS, FEATURE_TARGETS, LogOffer, ReplicaMessage, TargetReport, Targets,
+};
 use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart, Sent};
 use vedette_wire::{BatchSeq, LogId, ReplicaId, encode_gap};
 
@@ -19,6 +21,8 @@ const SKEW_WORTH_SAYING_MS: u64 = 2_000;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before the spool is read again after it failed.
 const READ_RETRY: Duration = Duration::from_secs(5);
+/// What is said of targets is said again no sooner: an error may be another with every scrape.
+const TARGETS_PAUSE: Duration = Duration::from_secs(5);
 
 /// One connection: does what the session says, and tells it what happens.
 pub(crate) struct Conversation<'a> {
@@ -37,6 +41,8 @@ pub(crate) struct Conversation<'a> {
     retry_after: Duration,
     /// Reading the spool failed: not to be tried before.
     read_again_at: Option<Duration>,
+    /// When the replica may be told of targets; never when it does not listen.
+    targets_at: Option<Duration>,
 }
 
 /// Why a conversation is over.
@@ -77,6 +83,7 @@ impl<'a> Conversation<'a> {
             refusals_said: BTreeSet::new(),
             retry_after: Duration::ZERO,
             read_again_at: None,
+            targets_at: None,
         }
     }
 
@@ -113,6 +120,8 @@ impl<'a> Conversation<'a> {
         let (mut control, mut messages) = (ControlWriter::new(send), ControlReader::new(receive));
         let mut changed = self.shared.spool_changed.subscribe();
         changed.mark_unchanged();
+        let mut targets = self.shared.targets.subscribe();
+        targets.mark_changed();
         self.offer_logs();
         self.session.on_connected(self.shared.now());
         loop {
@@ -129,6 +138,12 @@ impl<'a> Conversation<'a> {
                     None => return Ok(()),
                 },
                 Ok(()) = changed.changed() => self.offer_logs(),
+                reports = next_reports(self.shared, self.targets_at, &mut targets) => {
+                    for page in Targets::pages(&reports) {
+                        control.write(&AgentMessage::Targets(page)).await?;
+                    }
+                    self.targets_at = Some(self.shared.clock.monotonic() + TARGETS_PAUSE);
+                }
                 () = self.sleep(wakeup) => {
                     if self.read_again_at.take_if(|at| *at <= self.shared.clock.monotonic()).is_some() {
                         self.offer_logs();
@@ -257,6 +272,9 @@ impl<'a> Conversation<'a> {
         if skew_ms.unsigned_abs() > SKEW_WORTH_SAYING_MS {
             warn!(%replica, skew_ms, "the replica's clock and this host's differ");
         }
+        if features & FEATURE_TARGETS != 0 {
+            self.targets_at = Some(self.shared.clock.monotonic());
+        }
         if features & FEATURE_HISTOGRAMS == 0 {
             warn!(%replica, "the replica is of an older release and refuses native histograms: upgrade it before agents");
         }
@@ -312,6 +330,20 @@ impl<'a> Conversation<'a> {
     fn note(&self, change: impl FnOnce(&mut ReplicaNumbers)) {
         change(self.shared.replicas().entry(self.label.clone()).or_default());
     }
+}
+
+/// What there is to say of targets, once it may be said and is news.
+async fn next_reports(
+    shared: &Shared,
+    at: Option<Duration>,
+    targets: &mut tokio::sync::watch::Receiver<Vec<TargetReport>>,
+) -> Vec<TargetReport> {
+    let Some(at) = at else { return std::future::pending().await };
+    sleep_until(shared.clock.instant(at)).await;
+    if targets.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    targets.borrow_and_update().clone()
 }
 
 fn offer(range: &LogRange) -> LogOffer {

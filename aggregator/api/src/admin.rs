@@ -10,7 +10,7 @@ use vedette_model::{Matcher, Timestamp};
 use crate::Server;
 use crate::error::ApiError;
 use crate::params::{Params, parse_bool};
-use crate::query::located;
+use crate::query;
 use crate::reply::success;
 
 /// What an administrator may ask of whoever keeps the samples. Each call may take long, and says why it failed.
@@ -101,10 +101,8 @@ impl DeleteRequest {
         }
         let start = params.time_or("start", Timestamp::MIN)?;
         let end = params.time_or("end", Timestamp::MAX)?;
-        let parse = |text| {
-            vedette_promql::parse_selector(text)
-                .map_err(|error| ApiError::parameter("match[]", located(&error)))
-        };
+        let parse =
+            |text| query::parse_selector(text).map_err(|reason| ApiError::parameter("match[]", reason));
         Ok(Self { selectors: params.all("match[]").map(parse).collect::<Result<_, _>>()?, start, end })
     }
 }

@@ -13,6 +13,8 @@ use crate::targets::{Discovery, TargetMetadata};
 
 /// Prometheus' warning when `limit` cut something off.
 const TRUNCATED: &str = "results truncated due to limit";
+/// Warnings, and infos, that an answer shows.
+const ANNOTATIONS_MAX: usize = 10;
 /// Points written between two looks at how much has gathered.
 const CHECKPOINT_POINTS: usize = 1024;
 
@@ -98,10 +100,15 @@ impl Answer {
                 Ok(())
             })?,
         }
-        for (key, texts) in [(r#","warnings":"#, &self.warnings), (r#","infos":"#, &self.infos)] {
+        for (key, kind, texts) in
+            [(r#","warnings":"#, "warning", &self.warnings), (r#","infos":"#, "info", &self.infos)]
+        {
             if !texts.is_empty() {
+                let omitted = texts.len().saturating_sub(ANNOTATIONS_MAX);
+                let omitted = (omitted > 0).then(|| format!("{omitted} more {kind} annotations omitted"));
                 reply.json.raw(key);
-                reply.json.strings(texts.iter().map(String::as_str));
+                let shown = texts.iter().take(ANNOTATIONS_MAX).chain(&omitted);
+                reply.json.strings(shown.map(String::as_str));
             }
         }
         reply.json.raw("}");
@@ -243,7 +250,7 @@ fn write_cost(reply: &mut ReplyWriter, cost: &Cost) {
     json.raw(r#","execTotalTime":"#);
     json.number((cost.queued + cost.evaluated).as_secs_f64());
     json.raw(r#"},"samples":{"totalQueryableSamples":"#);
-    json.integer(cost.statistics.samples);
+    json.integer(cost.statistics.samples_queryable);
     json.raw(r#","peakSamples":"#);
     json.integer(cost.statistics.samples_peak);
     json.raw("}}");

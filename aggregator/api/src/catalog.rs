@@ -12,7 +12,7 @@ use crate::Server;
 use crate::answer::{Answer, Data};
 use crate::error::ApiError;
 use crate::params::{Params, unescape_name};
-use crate::query::located;
+use crate::query;
 use crate::routes::{not_found, redirect_to_clean};
 
 pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) -> Response {
@@ -148,13 +148,7 @@ pub(crate) fn parse_selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, Cata
 }
 
 fn parse_selector(text: &str) -> Result<Vec<Matcher>, CatalogError> {
-    if text.is_empty() {
-        // Prometheus knows no position where there is no text.
-        let reason = "unknown position: parse error: unexpected end of input";
-        return Err(CatalogError::Selector(reason.to_owned()));
-    }
-    let matchers =
-        vedette_promql::parse_selector(text).map_err(|error| CatalogError::Selector(located(&error)))?;
+    let matchers = query::parse_selector(text).map_err(CatalogError::Selector)?;
     if matchers.iter().all(Matcher::matches_absent) {
         let reason = "match[] must contain at least one non-empty matcher";
         return Err(CatalogError::Selector(reason.to_owned()));

@@ -15,7 +15,7 @@ use crate::Server;
 use crate::answer::{Answer, Data};
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::query::located;
+use crate::query;
 use crate::reply::{Gone, ReplyWriter};
 use crate::routes::plain_error;
 
@@ -72,10 +72,7 @@ pub(crate) async fn federate(
 
 fn parse(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params.well_formed()?;
-    let selectors = params
-        .all("match[]")
-        .map(|text| vedette_promql::parse_selector(text).map_err(|error| ApiError::BadData(located(&error))));
-    selectors.collect()
+    params.all("match[]").map(|text| query::parse_selector(text).map_err(ApiError::BadData)).collect()
 }
 
 fn by_name(left: &Labels, right: &Labels) -> Ordering {

@@ -41,11 +41,10 @@ use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, post};
+use axum::routing::post;
 use bytes::Bytes;
 use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
 use vedette_model::{Labels, Matcher, SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
@@ -131,7 +130,7 @@ pub fn router(state: ApiState) -> Result<Router, prometheus::Error> {
         .finish()
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), cors::allow_origins))
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(1)))
+        .layer(CompressionLayer::new().compress_when(routes::may_encode))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), observe))
         .with_state(server))
 }
@@ -153,8 +152,7 @@ fn routes() -> Routes<Arc<Server>> {
         .form("/api/v1/query_exemplars", exemplars::query)
         .form("/api/v1/format_query", syntax_tree::format_query)
         .form("/api/v1/parse_query", syntax_tree::parse_query)
-        .form("/api/v1/series", catalog::series)
-        .also("/api/v1/series", delete(catalog::drop_series))
+        .form_and_delete("/api/v1/series", catalog::series, catalog::drop_series)
         .form("/api/v1/labels", catalog::label_names)
         .get("/api/v1/label/{name}/values", catalog::label_values)
         .get("/api/v1/metadata", catalog::metadata)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use vedette_model::Matcher;
 use vedette_promql::{Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, Value, ValueType};
 
 use crate::Server;
@@ -107,6 +108,15 @@ fn unfit_for_range(expr: &Expr) -> Option<ValueType> {
         ExprKind::Paren(inner) => unfit_for_range(inner),
         _ => None,
     }
+}
+
+/// A selector alone; why it is none, with its place.
+pub(crate) fn parse_selector(text: &str) -> Result<Vec<Matcher>, String> {
+    if text.is_empty() {
+        // Prometheus knows no position where there is no text.
+        return Err("unknown position: parse error: unexpected end of input".to_owned());
+    }
+    vedette_promql::parse_selector(text).map_err(|error| located(&error))
 }
 
 /// Prometheus knows no position where there is no expression at all.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 
@@ -58,10 +58,16 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.route(path, closed(MethodRouter::new().post(handler), "OPTIONS, POST"))
     }
 
-    /// One more method at a path that is there.
-    pub(crate) fn also(mut self, path: &'static str, methods: MethodRouter<S>) -> Self {
-        self.router = self.router.route(path, methods);
-        self
+    /// GET and POST, and DELETE with a handler of its own.
+    pub(crate) fn form_and_delete<H, T, D, U>(self, path: &'static str, handler: H, delete: D) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        D: Handler<U, S>,
+        U: 'static,
+    {
+        let methods = get(handler.clone()).post(handler).delete(delete);
+        self.route(path, closed_to_head(methods, "DELETE, GET, OPTIONS, POST"))
     }
 
     /// GET, POST and PUT, each with a handler of its own.
@@ -81,7 +87,7 @@ fn closed<S: Clone + Send + Sync + 'static>(
     methods: MethodRouter<S>,
     allow: &'static str,
 ) -> MethodRouter<S> {
-    methods.fallback(move |method: Method| async move { refuse(allow, &method) })
+    methods.fallback(move |method: Method, uri: Uri| async move { refuse(allow, &method, &uri) })
 }
 
 /// The same, and HEAD, which a router otherwise answers where it answers GET.
@@ -89,15 +95,35 @@ fn closed_to_head<S: Clone + Send + Sync + 'static>(
     methods: MethodRouter<S>,
     allow: &'static str,
 ) -> MethodRouter<S> {
-    closed(methods.head(move |method: Method| async move { refuse(allow, &method) }), allow)
+    closed(methods.head(move |method: Method, uri: Uri| async move { refuse(allow, &method, &uri) }), allow)
 }
 
-fn refuse(allow: &'static str, method: &Method) -> Response {
+fn refuse(allow: &'static str, method: &Method, uri: &Uri) -> Response {
+    // Go's router has undone the escape before it looks for slashes.
+    if uri.path().contains("%2F") || uri.path().contains("%2f") {
+        return not_found();
+    }
     let allow = [(header::ALLOW, HeaderValue::from_static(allow))];
     if method == Method::OPTIONS {
         return (allow, ()).into_response();
     }
     (allow, plain_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")).into_response()
+}
+
+/// Marks an answer that is never encoded: Prometheus has no encoder around some of its endpoints.
+#[derive(Clone, Copy)]
+pub(crate) struct NeverEncoded;
+
+/// Which answers are encoded where a client asks for it: those of handlers, not those of the router.
+pub(crate) fn may_encode(
+    status: StatusCode,
+    _: Version,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> bool {
+    let of_router =
+        status.is_redirection() || status == StatusCode::NOT_FOUND || headers.contains_key(header::ALLOW);
+    !of_router && status != StatusCode::NO_CONTENT && extensions.get::<NeverEncoded>().is_none()
 }
 
 pub(crate) fn not_found() -> Response {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use crate::error::ApiError;
 use crate::json::JsonWriter;
 use crate::params::Params;
 use crate::reply::success;
+use crate::routes::NeverEncoded;
 use crate::run::Control;
 
 /// The release of Prometheus whose API this is, to clients that choose what they ask by it.
@@ -140,13 +142,13 @@ pub(crate) async fn version(State(server): State<Arc<Server>>) -> Response {
 }
 
 /// Nothing is replayed while HTTP is served: the log is read before.
-pub(crate) async fn wal_replay() -> Response {
-    success(|json| json.raw(r#"{"min":0,"max":0,"current":0}"#))
+pub(crate) async fn wal_replay() -> impl IntoResponse {
+    (Extension(NeverEncoded), success(|json| json.raw(r#"{"min":0,"max":0,"current":0}"#)))
 }
 
 /// What Prometheus tells its own page of: there is never anything.
-pub(crate) async fn notifications() -> Response {
-    success(|json| json.raw("[]"))
+pub(crate) async fn notifications() -> impl IntoResponse {
+    (Extension(NeverEncoded), success(|json| json.raw("[]")))
 }
 
 /// As Prometheus answers when nobody may listen any more.

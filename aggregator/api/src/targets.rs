@@ -18,7 +18,7 @@ use crate::answer::{Answer, Data, write_list};
 use crate::error::ApiError;
 use crate::json::JsonWriter;
 use crate::params::Params;
-use crate::query::located;
+use crate::query;
 use crate::reply::{Gone, ReplyWriter, success};
 
 /// A target as its agent describes it.
@@ -305,11 +305,11 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
     };
     let matchers = match params.text("match_target") {
         "" => Ok(Vec::new()),
-        text => vedette_promql::parse_selector(text),
+        text => query::parse_selector(text),
     };
     let matchers = match matchers {
         Ok(matchers) => matchers,
-        Err(error) => return ApiError::parameter("match_target", located(&error)).into_response(),
+        Err(reason) => return ApiError::parameter("match_target", reason).into_response(),
     };
     let metric = params.text("metric").to_owned();
     let now = (server.state.clock)();

@@ -410,6 +410,54 @@ async fn limits_name_their_keys() {
 }
 
 #[tokio::test]
+async fn queries_share_their_memory() {
+    let limits = QueryLimits { memory_bytes_max: 1000, ..QueryLimits::default() };
+    let ask = async |query: &str| {
+        let uri = format!("/api/v1/query_range?query={query}&start=0&end=1000&step=10");
+        let request = Request::get(uri).body(Body::empty()).expect("a request");
+        let app = app_with(Memory::new(), limits.clone());
+        let response = app.oneshot(request).await.expect("routes do not fail");
+        (response.status().as_u16(), body(response).await)
+    };
+    let (status, text) = ask("up").await;
+    assert_eq!(status, 503, "{text}");
+    assert!(
+        text.contains(r#""errorType":"unavailable""#) && text.contains("limits.query_memory_max"),
+        "{text}"
+    );
+    assert_eq!(ask("vector(1)").await.0, 503, "a hundred steps are too many already");
+    let app = app_with(Memory::new(), limits.clone());
+    let small = Request::get("/api/v1/query?query=up").body(Body::empty()).expect("a request");
+    assert_eq!(app.oneshot(small).await.expect("routes do not fail").status(), 200);
+}
+
+#[tokio::test]
+async fn federation() {
+    let app = app();
+    let ask = async |uri: &str, accept: &str| {
+        let request =
+            Request::get(uri).header(header::ACCEPT, accept).body(Body::empty()).expect("a request");
+        let response = app.clone().oneshot(request).await.expect("routes do not fail");
+        let content_type = response.headers()[header::CONTENT_TYPE].to_str().expect("ASCII").to_owned();
+        (content_type, body(response).await)
+    };
+    let uri = "/federate?match[]=up&match[]=%7Binstance=%22a%22%7D";
+    let (content_type, text) = ask(uri, "*/*").await;
+    assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+    let expected = r#"# TYPE requests_total untyped
+requests_total{http_status="200",instance="a"} 1000 1000000
+# TYPE up untyped
+up{instance="a",job="node"} 1000 1000000
+up{instance="b",job="node"} 1000 1000000
+"#;
+    assert_eq!(text, expected);
+    let (content_type, text) =
+        ask(uri, "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1").await;
+    assert!(content_type.ends_with("escaping=allow-utf-8"), "{content_type}");
+    assert!(text.contains(r#"requests_total{"http.status"="200",instance="a"} 1000 1000000"#), "{text}");
+}
+
+#[tokio::test]
 async fn a_query_ends_when_its_client_goes() {
     let reading = Arc::new(());
     let memory = Memory { endless: Some(Arc::clone(&reading)), ..Memory::new() };

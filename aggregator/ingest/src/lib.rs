@@ -24,6 +24,7 @@ mod refusals;
 mod session;
 mod sessions;
 mod stream;
+mod targets;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,15 +36,18 @@ use tokio_util::sync::CancellationToken;
 use vedette_model::Timestamp;
 use vedette_storage::Storage;
 use vedette_transport::Group;
+use vedette_wire::control::TargetReport;
 use vedette_wire::session::Now;
 use vedette_wire::{AgentName, BatchSeq, LogId};
 
 pub use push::{PushAck, PushAnswer, PushLimits, RemoteWrite};
 
 use metrics::IngestMetrics;
+use peers::Deletions;
 use push::{PushMetrics, Pushes};
 use refusals::Refusals;
 use sessions::Sessions;
+use targets::AgentTargets;
 
 /// What agents and replicas may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,9 @@ struct Shared {
     limits: IngestLimits,
     metrics: IngestMetrics,
     sessions: Mutex<Sessions>,
+    /// What agents with a session have said of their targets.
+    targets: Mutex<AgentTargets>,
+    deletions: Deletions,
     refusals: Mutex<Refusals>,
     /// Newcomers that may be served at once: they have shown no certificate.
     enrolments: Semaphore,
@@ -128,6 +135,8 @@ impl Ingest {
             limits,
             metrics,
             sessions: Mutex::new(Sessions::default()),
+            targets: Mutex::new(AgentTargets::default()),
+            deletions: Deletions::default(),
             refusals: Mutex::new(Refusals::default()),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             pushes,
@@ -151,6 +160,16 @@ impl Ingest {
     /// Takes what others push.
     pub fn remote_write(&self) -> RemoteWrite {
         RemoteWrite::new(Arc::clone(&self.shared))
+    }
+
+    /// Storage has a deletion that peers do not know: they are told at once.
+    pub fn tell_deletions(&self) {
+        self.shared.deletions.news.notify_one();
+    }
+
+    /// What agents with a session scrape, by agent.
+    pub fn targets(&self) -> Vec<(AgentName, TargetReport)> {
+        lock(&self.shared.targets).all()
     }
 
     /// The live sessions, by agent.

@@ -1,18 +1,21 @@
 //! Other replicas of the group: membership, and batches that an agent no longer has.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::Storage;
 use vedette_transport::{
     Connected, Frame, PeerFrames, PeerStore, Protocol, close, connect, exchange_members, fetch_frames,
+    tell_deletion,
 };
-use vedette_wire::control::{FetchFrames, Member};
+use vedette_wire::control::{Deletion, FetchFrames, Member};
 use vedette_wire::session::CloseCode;
-use vedette_wire::{BatchSeq, FrameKind, LogId};
+use vedette_wire::{BatchSeq, FrameKind, LogId, ReplicaId};
 
-use crate::Shared;
+use crate::{Shared, lock};
 
 /// Time between two exchanges of membership with a peer.
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
@@ -35,6 +38,7 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, stop: CancellationToken) 
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EXCHANGE_INTERVAL) => {}
+            () = shared.deletions.news.notified() => {}
             changed = members.changed() => if changed.is_err() { return },
         }
     }
@@ -45,6 +49,9 @@ async fn exchange(shared: &Shared, peer: &Member) {
         Err(message) => Err(message),
         Ok(Connected { connection, .. }) => {
             let exchanged = exchange_members(&connection, shared.group.members()).await;
+            if exchanged.is_ok() {
+                tell_deletions(shared, peer, &connection).await;
+            }
             close(&connection, CloseCode::Done, "");
             exchanged.map_err(|error| error.to_string())
         }
@@ -54,6 +61,34 @@ async fn exchange(shared: &Shared, peer: &Member) {
         Err(message) => {
             shared.metrics.peer_exchanges.with_label_values(&["failed"]).inc();
             shared.refused("peer_unreachable", &peer.replica.to_string(), &message);
+        }
+    }
+}
+
+/// Deletions, and which peer keeps which.
+#[derive(Default)]
+pub(crate) struct Deletions {
+    /// There is one that peers do not know.
+    pub(crate) news: Notify,
+    kept: Mutex<BTreeSet<(ReplicaId, u128)>>,
+}
+
+/// Tells a peer of every deletion that it is not known to keep. What fails is tried with the next exchange.
+async fn tell_deletions(shared: &Shared, peer: &Member, connection: &quinn::Connection) {
+    let known: BTreeSet<u128> = shared.storage.deletions().into_iter().collect();
+    lock(&shared.deletions.kept).retain(|(_, id)| known.contains(id));
+    for id in known {
+        let key = (peer.replica, id);
+        if lock(&shared.deletions.kept).contains(&key) {
+            continue;
+        }
+        let Some(record) = shared.storage.deletion(id) else { continue };
+        match tell_deletion(connection, Deletion { id, record }).await {
+            Ok(()) => drop(lock(&shared.deletions.kept).insert(key)),
+            Err(error) => {
+                let message = format!("a deletion was not taken: {error}");
+                return shared.refused("peer_deletion", &peer.replica.to_string(), &message);
+            }
         }
     }
 }
@@ -151,5 +186,9 @@ impl PeerStore for StoredFrames {
     fn fetch(&self, wanted: &FetchFrames, bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
         let frames = self.0.frames(wanted.log, wanted.from, wanted.to, bytes_max);
         frames.map_err(|fault| fault.to_string())
+    }
+
+    fn delete(&self, deletion: &Deletion) -> Result<(), String> {
+        self.0.take_deletion(deletion.id, &deletion.record).map_err(|error| error.to_string())
     }
 }

@@ -68,6 +68,7 @@ pub(crate) async fn run(
         }
     };
 
+    lock(&shared.targets).end(&agent, id);
     let change = lock(&shared.sessions).end(&agent, id);
     shared.metrics.sessions.set(lock(&shared.sessions).len() as i64);
     report_conflict(&shared, &agent, change);
@@ -213,6 +214,12 @@ impl Driver<'_> {
     fn on_message(&mut self, message: AgentMessage) {
         let now = self.shared.clock.now();
         let is_hello = matches!(message, AgentMessage::Hello(_));
+        if let AgentMessage::Targets(targets) = &message
+            && self.session.agent().is_some()
+            && !lock(&self.shared.targets).say(self.agent, self.id, targets.clone())
+        {
+            self.shared.refused("targets", self.agent.as_str(), "an agent has more targets than are listed");
+        }
         let storage = &self.shared.storage;
         self.session.on_message(now, message, &mut |log| {
             let Resume { through, needs_key } = storage.resume(log);

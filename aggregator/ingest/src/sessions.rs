@@ -21,6 +21,12 @@ const COUNTED_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionId(u64);
 
+/// A number, for tests of other modules.
+#[cfg(test)]
+pub(crate) const fn session_id(number: u64) -> SessionId {
+    SessionId(number)
+}
+
 /// The live sessions, and which of them share a name that only one may have.
 ///
 /// Owns no connection and reads no clock: drivers say what happens.

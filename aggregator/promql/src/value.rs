@@ -74,6 +74,8 @@ pub struct QueryStatistics {
     pub series: u64,
     /// Samples read from the source.
     pub samples: u64,
+    /// Samples that selectors and windows gave, step by step: Prometheus' `totalQueryableSamples`.
+    pub samples_queryable: u64,
     /// The most samples that were held at once.
     pub samples_peak: u64,
 }

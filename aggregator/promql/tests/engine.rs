@@ -65,6 +65,44 @@ fn the_budget_bounds_what_is_held() {
     assert!(matches!(result, Err(QueryError::TooManySamples)));
 }
 
+// As Prometheus 3.5.3 counts with `stats`.
+#[test]
+fn samples_are_counted_step_by_step() {
+    let source = source(2);
+    for (query, expected) in [
+        ("gauge", 22),
+        ("sum(gauge) + on() group_right() gauge", 44),
+        ("rate(gauge[2m])", 42),
+        ("max_over_time(gauge[2m:1m])", 42),
+        ("vector(1)", 0),
+    ] {
+        let result = range_with(&Engine::default(), &source, query, &QueryOptions::default());
+        let statistics = result.unwrap_or_else(|error| panic!("{query}: {error}")).statistics;
+        assert_eq!(statistics.samples_queryable, expected, "{query}");
+    }
+}
+
+#[test]
+fn a_budget_of_all_queries_ends_one() {
+    let source = source(20);
+    let held = AtomicU64::new(0);
+    let below = |max: u64| {
+        let held = &held;
+        move |samples: u64| {
+            held.store(samples, Ordering::Relaxed);
+            samples <= max
+        }
+    };
+    let run = |max| {
+        let budget = below(max);
+        let options = QueryOptions { budget: Some(&budget), ..QueryOptions::default() };
+        range_with(&Engine::default(), &source, "gauge", &options)
+    };
+    assert!(matches!(run(100), Err(QueryError::NoBudget)));
+    assert_eq!(held.load(Ordering::Relaxed), 0, "all is given back");
+    assert!(run(1000).is_ok());
+}
+
 #[test]
 fn a_query_stops_when_it_is_told_to() {
     let source = source(50);

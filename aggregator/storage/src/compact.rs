@@ -14,12 +14,28 @@ use crate::part_writer::{PartWriter, WriteError};
 use crate::record::PartRecord;
 use crate::samples::{Run, merge};
 use crate::shared::Core;
+use crate::tombstone;
 use crate::{LEVELS, StorageConfig};
 
 /// Parts of one day that are to become one.
 pub(crate) struct Plan {
     pub(crate) parts: Vec<Arc<Part>>,
     level: u8,
+}
+
+impl Plan {
+    /// To write a part again as it is, without what was deleted.
+    pub(crate) fn again(part: Arc<Part>) -> Self {
+        Self { level: part.record.level, parts: vec![part] }
+    }
+}
+
+/// What a merge gave.
+pub(crate) struct Merged {
+    /// The new part; none where all of it was deleted.
+    pub(crate) part: Option<(PathBuf, PartRecord)>,
+    /// Conflicts between the parts.
+    pub(crate) conflicts: u64,
 }
 
 /// Why a merge failed.
@@ -61,21 +77,22 @@ pub(crate) fn plan(
 }
 
 /// Writes the merged part. Columns stay apart by log, because which log wins a conflict must be known whatever is
-/// merged later. Gives conflicts between the parts as well.
+/// merged later. What was deleted is left out.
 pub(crate) fn write_merged(
     core: &Core,
     plan: &Plan,
     number: u64,
     created: Timestamp,
-) -> Result<(PathBuf, PartRecord, u64), MergeError> {
+) -> Result<Merged, MergeError> {
     let options = Options::default();
+    let tombstones = Arc::clone(&core.lock().tombstones);
     let partition = plan.parts.first().map_or(Partition(1), |part| part.record.id.partition);
     let mut writer = PartWriter::create(&options, &core.config, PartId { partition, number })?;
     let mut cursors = Vec::new();
     for part in &plan.parts {
         cursors.push(Cursor::new(Arc::clone(part))?);
     }
-    let mut conflicts = 0;
+    let (mut conflicts, mut series) = (0, 0u64);
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.as_ref()).min().cloned() {
         let mut by_log: BTreeMap<LogId, Vec<Run>> = BTreeMap::new();
         let mut exemplars = Vec::new();
@@ -96,10 +113,19 @@ pub(crate) fn write_merged(
                 Run::of(Some(log), samples)
             })
             .collect();
+        tombstone::mask(tombstones.iter(), &labels, &mut runs);
+        tombstone::mask_exemplars(tombstones.iter(), &labels, &mut exemplars);
+        if runs.is_empty() && exemplars.is_empty() {
+            continue;
+        }
         if inputs > 1 && runs.len() > 1 {
             conflicts += merge(&mut runs, &mut Samples::default());
         }
+        series += 1;
         writer.add(&labels, &runs, exemplars)?;
+    }
+    if series == 0 {
+        return Ok(Merged { part: None, conflicts });
     }
     let mut families = BTreeMap::new();
     for part in &plan.parts {
@@ -108,7 +134,7 @@ pub(crate) fn write_merged(
     let batches = batches_of(plan);
     let of_log = |log| batches.get(&log).copied().unwrap_or_default();
     let (file, record) = writer.finish(plan.level, created, &families, of_log)?;
-    Ok((file, record, conflicts))
+    Ok(Merged { part: Some((file, record)), conflicts })
 }
 
 fn batches_of(plan: &Plan) -> HashMap<LogId, (u64, u64)> {

@@ -44,3 +44,31 @@ pub enum OpenError {
         reason: String,
     },
 }
+
+/// Why nothing was deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// As many deletions are remembered as may be.
+    #[error(
+        "{tombstones_max} deletions are remembered, which is as many as there may be until retention has passed one"
+    )]
+    TooMany {
+        /// The limit.
+        tombstones_max: usize,
+    },
+    /// The selector is too long.
+    #[error("a deletion may have {matchers_max} matchers")]
+    TooManyMatchers {
+        /// The limit.
+        matchers_max: usize,
+    },
+    /// A peer's record can not be read.
+    #[error("{reason}")]
+    Record {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Fault(#[from] crate::StorageFault),
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rocksdb::Options;
 use vedette_model::{Exemplar, Labels, Samples, Timestamp};
@@ -14,6 +15,7 @@ use crate::record::PartRecord;
 use crate::samples::{Run, merge};
 use crate::shared::{Core, Frozen};
 use crate::stream::HeadSeries;
+use crate::tombstone;
 
 /// New parts, not yet ingested.
 pub(crate) struct NewParts {
@@ -30,6 +32,7 @@ pub(crate) fn write_parts(
     next_part: &mut u64,
 ) -> Result<NewParts, WriteError> {
     let options = Options::default();
+    let tombstones = Arc::clone(&core.lock().tombstones);
     let mut writers: BTreeMap<Partition, PartWriter<'_>> = BTreeMap::new();
     let mut conflicts = 0;
     let mut series = sorted_series(frozen).into_iter().peekable();
@@ -57,9 +60,12 @@ pub(crate) fn write_parts(
                 Run::of(Some(log), samples)
             })
             .collect();
+        tombstone::mask(tombstones.iter(), &labels, &mut runs);
         if runs.len() > 1 {
             conflicts += merge(&mut runs, &mut Samples::default());
         }
+        exemplars.values_mut().for_each(|found| tombstone::mask_exemplars(tombstones.iter(), &labels, found));
+        exemplars.retain(|_, found| !found.is_empty());
         let mut days = by_day(runs);
         for day in exemplars.keys() {
             days.entry(*day).or_default();

@@ -16,6 +16,7 @@ pub(crate) const TIME_END_MS: i64 = 16_725_225_600_000;
 const RECORDS: u32 = 0;
 const RECORD_LOG: u8 = b'L';
 const RECORD_PART: u8 = b'P';
+const RECORD_TOMBSTONE: u8 = b'T';
 
 /// Kinds of values of a part, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,18 @@ pub(crate) fn part_record(part: PartId) -> Vec<u8> {
     let mut key = records(RECORD_PART);
     key.extend_from_slice(&part.prefix());
     key
+}
+
+/// The key of a deletion's record.
+pub(crate) fn tombstone_record(id: u128) -> Vec<u8> {
+    let mut key = records(RECORD_TOMBSTONE);
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// What all deletions' records start with.
+pub(crate) fn tombstone_records() -> Vec<u8> {
+    records(RECORD_TOMBSTONE)
 }
 
 /// What all logs' records start with.

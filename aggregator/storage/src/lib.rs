@@ -54,13 +54,14 @@ mod status;
 mod storage;
 mod stream;
 mod tail;
+mod tombstone;
 mod view;
 mod writer;
 
 pub use admission::SeriesCount;
 pub use append::{Append, AppendOutcome, AppendRefusal, Busy, Done, Resume, StorageFault};
 pub use config::StorageConfig;
-pub use error::OpenError;
+pub use error::{DeleteError, OpenError};
 pub use statistics::Statistics;
 pub use status::{LogStatus, TimeRange, WriterStatus};
 pub use storage::Storage;
@@ -76,6 +77,11 @@ pub const LEVELS: usize = 4;
 /// fuzzing and for replaying its corpus.
 #[doc(hidden)]
 pub fn check_any_bytes(bytes: &[u8]) {
+    if let Ok(found) = tombstone::Tombstone::decode(0, bytes) {
+        let written = found.encode();
+        let again = tombstone::Tombstone::decode(0, &written).map(|again| again.encode());
+        assert_eq!(again, Ok(written));
+    }
     if let Ok(found) = record::LogRecord::decode(bytes) {
         assert_eq!(record::LogRecord::decode(&found.encode()), Ok(found));
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use vedette_model::Timestamp;
 
-use crate::compact::{MergeError, plan, write_merged};
+use crate::compact::{MergeError, Plan, plan, write_merged};
 use crate::db::{self, Db, PARTS, Records};
 use crate::freeze::write_parts;
 use crate::keys::{self, PartId, Partition};
@@ -17,6 +17,8 @@ use crate::queue::{Command, Queue};
 use crate::record::PartRecord;
 use crate::shared::{Core, Frozen};
 use crate::statistics::Stopwatch;
+use crate::tombstone::{TOMBSTONES_MAX, Tombstone};
+use crate::{DeleteError, StorageFault};
 
 /// After a fault it is tried again at this pace.
 const RETRY_MS: i64 = 2_000;
@@ -153,26 +155,63 @@ impl Maintenance {
         Ok(())
     }
 
-    fn merge(
-        &mut self,
-        core: &Core,
-        db: &Arc<Db>,
-        plan: crate::compact::Plan,
-        now: Timestamp,
-    ) -> Result<(), MaintainError> {
+    fn merge(&mut self, core: &Core, db: &Arc<Db>, plan: Plan, now: Timestamp) -> Result<(), MaintainError> {
         let _watch = Stopwatch::start(&core.counters.merge_micros);
         self.last_part += 1;
-        let (file, record, conflicts) = write_merged(core, &plan, self.last_part, now)?;
+        let merged = write_merged(core, &plan, self.last_part, now)?;
         let mut records = Records::new();
         let replaced: Vec<PartId> = plan.parts.iter().map(|part| part.record.id).collect();
         records.extend(replaced.iter().map(|id| (keys::part_record(*id), None)));
-        records.insert(keys::part_record(record.id), Some(record.encode()));
+        let (files, new): (Vec<_>, Vec<_>) = merged.part.into_iter().unzip();
+        records.extend(new.iter().map(|record| (keys::part_record(record.id), Some(record.encode()))));
         core.crash_point("merge_before_ingest");
-        db::ingest(db, &core.config.path, vec![file], &records)?;
+        db::ingest(db, &core.config.path, files, &records)?;
         core.crash_point("merge_after_ingest");
-        publish(core, db, vec![record], &replaced, false);
-        core.counters.conflicts.fetch_add(conflicts, Relaxed);
+        publish(core, db, new, &replaced, false);
+        core.counters.conflicts.fetch_add(merged.conflicts, Relaxed);
         core.counters.merges.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Records a deletion and shows it, both at once.
+    pub(crate) fn delete(&mut self, core: &Core, mut tombstone: Tombstone) -> Result<(), DeleteError> {
+        let Some(db) = core.lock().db.clone() else { return Err(StorageFault::Closed.into()) };
+        let newest = core.lock().parts.iter().map(|part| part.record.id.number).max().unwrap_or(0);
+        tombstone.parts_through = self.last_part.max(newest);
+        let known = Arc::clone(&core.lock().tombstones);
+        if known.iter().any(|other| other.id == tombstone.id) {
+            return Ok(());
+        }
+        if known.len() >= TOMBSTONES_MAX {
+            return Err(DeleteError::TooMany { tombstones_max: TOMBSTONES_MAX });
+        }
+        let record = (keys::tombstone_record(tombstone.id), Some(tombstone.encode()));
+        db::ingest(&db, &core.config.path, Vec::new(), &Records::from([record]))
+            .map_err(|error| StorageFault::Disk(error.to_string()))?;
+        let mut all = known.to_vec();
+        all.push(tombstone);
+        core.lock().tombstones = Arc::new(all);
+        Ok(())
+    }
+
+    /// Writes the parts that hold what was deleted again, without it.
+    pub(crate) fn clean(&mut self, core: &Core, queue: &Queue, now: Timestamp) -> Result<(), StorageFault> {
+        let tombstones = Arc::clone(&core.lock().tombstones);
+        if tombstones.is_empty() {
+            return Ok(());
+        }
+        if !self.freeze_now(core, queue, now) {
+            return Err(StorageFault::Disk("the head could not be written to parts".to_owned()));
+        }
+        let Some(db) = core.lock().db.clone() else { return Err(StorageFault::Closed) };
+        let parts = Arc::clone(&core.lock().parts);
+        for part in parts.iter() {
+            if holds_deleted(part, &tombstones).map_err(|error| StorageFault::Disk(error.to_string()))? {
+                self.merge(core, &db, Plan::again(Arc::clone(part)), now)
+                    .map_err(|error| StorageFault::Disk(error.to_string()))?;
+            }
+        }
+        db::clear_staging(&core.config.path);
         Ok(())
     }
 
@@ -235,6 +274,19 @@ fn freeze_records(frozen: &Frozen, parts: &[PartRecord]) -> Records {
     records
 }
 
+/// Whether a part that is older than a deletion has series that it concerns.
+fn holds_deleted(part: &Arc<Part>, tombstones: &[Tombstone]) -> Result<bool, ReadError> {
+    for tombstone in tombstones {
+        if part.record.id.number <= tombstone.parts_through
+            && part.overlaps(tombstone.start, tombstone.end)
+            && !part.matching(&tombstone.matchers)?.is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Shows new parts instead of the frozen head, or instead of other parts.
 fn publish(core: &Core, db: &Arc<Db>, new: Vec<PartRecord>, replaced: &[PartId], frozen: bool) {
     let mut state = core.lock();
@@ -264,6 +316,17 @@ fn retain(core: &Core, db: &Arc<Db>, now: Timestamp) -> Result<(), MaintainError
         let ids = state.parts.iter().map(|part| part.record.id);
         ids.filter(|id| id.partition.end() <= oldest).collect()
     };
+    let forgotten: Vec<u128> = {
+        let state = core.lock();
+        state.tombstones.iter().filter(|tombstone| tombstone.is_past(oldest)).map(|one| one.id).collect()
+    };
+    if !forgotten.is_empty() {
+        let records = forgotten.iter().map(|id| (keys::tombstone_record(*id), None)).collect();
+        db::ingest(db, &core.config.path, Vec::new(), &records)?;
+        let mut state = core.lock();
+        let left = state.tombstones.iter().filter(|tombstone| !forgotten.contains(&tombstone.id)).cloned();
+        state.tombstones = Arc::new(left.collect());
+    }
     if past.is_empty() {
         return Ok(());
     }

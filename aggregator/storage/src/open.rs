@@ -15,6 +15,7 @@ use crate::keys::{self, PartId};
 use crate::part::Part;
 use crate::record::{LogRecord, PartRecord};
 use crate::shared::{Core, State};
+use crate::tombstone::Tombstone;
 
 pub(crate) struct Opened {
     pub(crate) state: State,
@@ -35,6 +36,7 @@ pub(crate) fn open(core: &Arc<Core>) -> Result<Opened, OpenError> {
         db: Some(Arc::clone(&db)),
         parts: Arc::new(parts.collect()),
         catalogue: read_catalogue(core, &db)?,
+        tombstones: Arc::new(read_tombstones(core, &db)?),
         ..State::default()
     };
     // Replay applies into the shared state, which nobody sees yet: views find no database.
@@ -65,6 +67,16 @@ fn read_catalogue(core: &Core, db: &Db) -> Result<Catalogue, OpenError> {
         Ok(())
     })?;
     Ok(catalogue)
+}
+
+fn read_tombstones(core: &Core, db: &Db) -> Result<Vec<Tombstone>, OpenError> {
+    let mut tombstones = Vec::new();
+    scan(core, db, &keys::tombstone_records(), |rest, value| {
+        let id = rest.try_into().map_err(|_| BytesError::damaged("a deletion's key", "wrong length"))?;
+        tombstones.push(Tombstone::decode(u128::from_be_bytes(id), value)?);
+        Ok(())
+    })?;
+    Ok(tombstones)
 }
 
 fn scan(

@@ -63,9 +63,22 @@ impl Run {
         self.at_ms.first().copied().into_iter().chain(histogram).min()
     }
 
-    fn last(&self) -> Option<i64> {
+    /// The time of its last sample.
+    pub(crate) fn last(&self) -> Option<i64> {
         let histogram = self.histograms.last().map(|sample| sample.at_ms);
         self.at_ms.last().copied().max(histogram)
+    }
+
+    /// Drops what lies in the range, both ends included.
+    pub(crate) fn delete(&mut self, start: i64, end: i64) {
+        let from = self.at_ms.partition_point(|at| *at < start);
+        let to = self.at_ms.partition_point(|at| *at <= end).max(from);
+        self.at_ms.drain(from..to);
+        self.values.drain(from..to);
+        if !self.starts_ms.is_empty() {
+            self.starts_ms.drain(from..to);
+        }
+        self.histograms.retain(|sample| !(start..=end).contains(&sample.at_ms));
     }
 
     /// Keeps what lies in the range, both ends included.

@@ -11,6 +11,7 @@ use crate::head::Head;
 use crate::part::{Garbage, Part};
 use crate::record::LogRecord;
 use crate::statistics::Counters;
+use crate::tombstone::Tombstone;
 
 /// Fixed for the life of a storage, but for what is behind the lock.
 pub(crate) struct Core {
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) active: Arc<Head>,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) parts: Arc<Vec<Arc<Part>>>,
+    /// What was deleted.
+    pub(crate) tombstones: Arc<Vec<Tombstone>>,
     /// Counts applied batches over all logs.
     pub(crate) version: u64,
     /// The version at the last freeze.

@@ -2,7 +2,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use vedette_model::Timestamp;
+use uuid::Uuid;
+use vedette_model::{Matcher, SelectRequest, SeriesSource as _, Timestamp};
 use vedette_wire::{BatchSeq, LogId};
 
 use crate::db::Db;
@@ -11,11 +12,12 @@ use crate::maintain::Maintenance;
 use crate::open::{Opened, open};
 use crate::queue::Queue;
 use crate::shared::Core;
+use crate::tombstone::{MATCHERS_MAX, Tombstone};
 use crate::view::on_error;
 use crate::writer::Writer;
 use crate::{
-    Append, AppendOutcome, Busy, Done, OpenError, Resume, Statistics, StorageConfig, StorageFault, View,
-    WriterStatus,
+    Append, AppendOutcome, Busy, DeleteError, Done, OpenError, Resume, Statistics, StorageConfig,
+    StorageFault, View, WriterStatus,
 };
 
 /// The storage. Cheap to clone; all clones are one.
@@ -112,6 +114,7 @@ impl Storage {
         let core = &self.inner.core;
         let on_error = on_error(Arc::clone(&core.counters));
         let mut state = core.lock();
+        let tombstones = Arc::clone(&state.tombstones);
         let (parts, heads, writers) = match state.db {
             Some(_) => {
                 let frozen = state.frozen.as_ref().map(|frozen| Arc::clone(&frozen.head));
@@ -123,6 +126,7 @@ impl Storage {
         View {
             parts,
             heads,
+            tombstones,
             version: state.version,
             oldest: now.minus_millis(core.config.retention_ms).as_millis(),
             now,
@@ -151,6 +155,62 @@ impl Storage {
     pub fn freeze(&self, now: Timestamp) -> bool {
         let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         maintenance.freeze_now(&self.inner.core, &self.inner.queue, now)
+    }
+
+    /// Deletes the samples from `start` to `end`, both included, of the series that match, as far as they are there or
+    /// still to come from the logs that are known now. What is younger than `now` stays.
+    pub fn delete_series(
+        &self,
+        matchers: &[Matcher],
+        (start, end): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Result<(), DeleteError> {
+        let end = end.min(now);
+        if matchers.len() > MATCHERS_MAX {
+            return Err(DeleteError::TooManyMatchers { matchers_max: MATCHERS_MAX });
+        }
+        let found = self.view(now).series(&SelectRequest { matchers, start, end });
+        if found.map_err(|error| StorageFault::Disk(error.to_string()))?.is_empty() {
+            return Ok(());
+        }
+        let core = &self.inner.core;
+        let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = core.lock().catalogue.logs.keys().copied().collect();
+        let tombstone = Tombstone {
+            id: Uuid::new_v4().as_u128(),
+            created: now,
+            start: start.as_millis(),
+            end: end.as_millis(),
+            matchers: matchers.to_vec(),
+            logs,
+            parts_through: 0,
+        };
+        maintenance.delete(core, tombstone)
+    }
+
+    /// The deletions that are remembered.
+    pub fn deletions(&self) -> Vec<u128> {
+        self.inner.core.lock().tombstones.iter().map(|tombstone| tombstone.id).collect()
+    }
+
+    /// One of them, for a peer.
+    pub fn deletion(&self, id: u128) -> Option<Vec<u8>> {
+        let tombstones = Arc::clone(&self.inner.core.lock().tombstones);
+        tombstones.iter().find(|tombstone| tombstone.id == id).map(Tombstone::encode)
+    }
+
+    /// Takes over a deletion from a peer.
+    pub fn take_deletion(&self, id: u128, record: &[u8]) -> Result<(), DeleteError> {
+        let tombstone = Tombstone::decode(id, record)
+            .map_err(|error| DeleteError::Record { reason: error.to_string() })?;
+        let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        maintenance.delete(&self.inner.core, tombstone)
+    }
+
+    /// Frees the room of what was deleted, by writing the parts that hold it again.
+    pub fn clean_tombstones(&self, now: Timestamp) -> Result<(), StorageFault> {
+        let mut maintenance = self.inner.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        maintenance.clean(&self.inner.core, &self.inner.queue, now)
     }
 
     /// The open database; none when closed, and while reopening.

@@ -11,6 +11,7 @@ use crate::absence::Absences;
 use crate::head::Row;
 use crate::part::{PartReader, ReadError};
 use crate::samples::{Run, merge};
+use crate::tombstone::{self, Tombstone};
 
 /// The name of the series whose absence reads as zero.
 pub(crate) const UP: &str = "up";
@@ -85,6 +86,8 @@ pub(crate) struct MergedStream<'a> {
     /// `up` series for which more has to be read than is asked for, and from when on.
     reaching: BTreeSet<Labels>,
     reach: i64,
+    /// Those that overlap the range.
+    tombstones: Vec<&'a Tombstone>,
     on_error: &'a (dyn Fn(ReadError) -> SelectError + Send + Sync),
     runs: Vec<Run>,
 }
@@ -95,6 +98,7 @@ impl<'a> MergedStream<'a> {
         absences: &'a Absences,
         (start, end): (i64, i64),
         (reach, reaching): (i64, BTreeSet<Labels>),
+        tombstones: Vec<&'a Tombstone>,
         on_error: &'a (dyn Fn(ReadError) -> SelectError + Send + Sync),
     ) -> Result<Self, SelectError> {
         let mut stream = Self {
@@ -106,6 +110,7 @@ impl<'a> MergedStream<'a> {
             end,
             reaching,
             reach,
+            tombstones,
             on_error,
             runs: Vec::new(),
         };
@@ -161,6 +166,7 @@ impl<'a> MergedStream<'a> {
             }
             self.advance(place)?;
         }
+        tombstone::mask(self.tombstones.iter().copied(), &labels, &mut self.runs);
         Ok(Some((labels, from)))
     }
 }

@@ -18,6 +18,7 @@ use crate::histograms::newest_exemplars;
 use crate::part::{Part, PartReader, ReadError};
 use crate::statistics::Counters;
 use crate::stream::{HeadSeries, MergedStream, Source, UP};
+use crate::tombstone::{self, Tombstone};
 
 /// What the storage held at one moment. Implements [`SeriesSource`].
 ///
@@ -26,6 +27,7 @@ pub struct View {
     pub(crate) parts: Arc<Vec<Arc<Part>>>,
     /// The frozen head, if there is one, and the one that grows.
     pub(crate) heads: Vec<Arc<Head>>,
+    pub(crate) tombstones: Arc<Vec<Tombstone>>,
     /// Batches after this one are not seen.
     pub(crate) version: u64,
     /// Samples before this are past retention.
@@ -76,6 +78,7 @@ impl SeriesSource for View {
             self.absences(),
             (start, end),
             (reach, reaching),
+            self.tombstones_in(reach.min(start), end),
             self.on_error.as_ref(),
         )?))
     }
@@ -94,6 +97,7 @@ impl SeriesSource for View {
             all.extend(self.present_in_head(head, request.matchers, start, end));
         }
         all.extend(self.derived_up(request.matchers, start, end)?);
+        self.drop_deleted(&mut all, request, start, end)?;
         Ok(all.into_iter().collect())
     }
 
@@ -177,6 +181,7 @@ impl SeriesSource for View {
         let all = found.into_iter().map(|(labels, exemplars)| {
             let mut exemplars = newest_exemplars(exemplars, self.exemplars_max);
             exemplars.retain(|exemplar| (start..=end).contains(&exemplar.at_ms));
+            tombstone::mask_exemplars(self.tombstones.iter(), &labels, &mut exemplars);
             (labels, exemplars)
         });
         Ok(all.filter(|(_, exemplars)| !exemplars.is_empty()).collect())
@@ -210,6 +215,33 @@ impl View {
     fn range(&self, request: &SelectRequest<'_>) -> Result<(i64, i64), SelectError> {
         self.check_open()?;
         Ok((request.start.as_millis().max(self.oldest), request.end.as_millis()))
+    }
+
+    fn tombstones_in(&self, start: i64, end: i64) -> Vec<&Tombstone> {
+        self.tombstones.iter().filter(|tombstone| tombstone.overlaps(start, end)).collect()
+    }
+
+    /// Takes out series of which deletions have left nothing.
+    fn drop_deleted(
+        &self,
+        all: &mut BTreeSet<Labels>,
+        request: &SelectRequest<'_>,
+        start: i64,
+        end: i64,
+    ) -> Result<(), SelectError> {
+        let tombstones = self.tombstones_in(start, end);
+        let is_concerned = |labels: &Labels| tombstones.iter().any(|tombstone| tombstone.concerns(labels));
+        if !all.iter().any(is_concerned) {
+            return Ok(());
+        }
+        let mut left = BTreeSet::new();
+        let mut stream = self.select(request)?;
+        let mut samples = Default::default();
+        while let Some(labels) = stream.next_into(&mut samples)? {
+            left.insert(labels);
+        }
+        all.retain(|labels| !is_concerned(labels) || left.contains(labels));
+        Ok(())
     }
 
     fn check_open(&self) -> Result<(), SelectError> {

@@ -47,7 +47,7 @@ pub use group::{Group, GroupError};
 pub use identity::{Identity, IdentityError, Role};
 pub use listener::{AcceptError, Accepted, Handshake, Listener};
 pub use members::MembersStore;
-pub use peer::{PeerError, PeerFrames, PeerStore, exchange_members, fetch_frames, serve_peer};
+pub use peer::{PeerError, PeerFrames, PeerStore, exchange_members, fetch_frames, serve_peer, tell_deletion};
 pub use stream::{ControlReader, ControlWriter, Frame, FrameReader, FrameWriter, StreamError};
 pub use tls::Protocol;
 pub use token::{SECRET_BYTES, Token, TokenError, TokenKind};

@@ -8,17 +8,22 @@ use crate::stream::{ControlReader, ControlWriter, Frame, StreamError};
 use quinn::{Connection, ConnectionError};
 use std::sync::Arc;
 use std::time::Duration;
-use vedette_wire::control::{FETCH_BYTES_MAX, FetchFrames, FramesFollow, Members, PeerAnswer, PeerRequest};
+use vedette_wire::control::{
+    Deletion, FETCH_BYTES_MAX, FetchFrames, FramesFollow, Members, PeerAnswer, PeerRequest,
+};
 use vedette_wire::{BatchSeq, FRAME_BYTES_MAX};
 
 /// How long a question and its answer may take.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a replica looks up batches for its peers.
+/// What a replica does for its peers.
 pub trait PeerStore: Send + Sync {
     /// Frames of the log from the first to the last batch wanted, in order, as many as fit `bytes_max`; none
     /// when the first one wanted is not here. Reads files: called outside the async tasks.
     fn fetch(&self, wanted: &FetchFrames, bytes_max: usize) -> Result<Vec<Vec<u8>>, String>;
+    /// Makes a deletion known here, durably; one that is known already is fine. Writes files: called outside the async
+    /// tasks.
+    fn delete(&self, deletion: &Deletion) -> Result<(), String>;
 }
 
 /// What a peer has of the batches that were asked for.
@@ -99,6 +104,15 @@ pub async fn fetch_frames(connection: &Connection, wanted: FetchFrames) -> Resul
     tokio::time::timeout(PEER_TIMEOUT, fetch).await.map_err(|_elapsed| PeerError::Timeout)?
 }
 
+/// Tells the peer of a deletion. Whether it keeps it now: a peer of an older release does not answer.
+pub async fn tell_deletion(connection: &Connection, deletion: Deletion) -> Result<(), PeerError> {
+    let id = deletion.id;
+    match question(connection, &PeerRequest::Deletion(deletion)).await?.0 {
+        PeerAnswer::Deleted(kept) if kept == id => Ok(()),
+        answer => Err(unexpected(answer)),
+    }
+}
+
 async fn answer(
     reader: &mut ControlReader,
     writer: &mut ControlWriter,
@@ -110,6 +124,16 @@ async fn answer(
         Some(PeerRequest::Members(theirs)) => {
             let merged = members.merge(&theirs)?;
             Ok(writer.write(&PeerAnswer::Members(merged)).await?)
+        }
+        Some(PeerRequest::Deletion(deletion)) => {
+            let id = deletion.id;
+            let deleting = tokio::task::spawn_blocking(move || store.delete(&deletion));
+            let deleted = deleting.await.map_err(|error| PeerError::Answer { reason: error.to_string() })?;
+            let answer = match deleted {
+                Ok(()) => PeerAnswer::Deleted(id),
+                Err(message) => PeerAnswer::Refused(message),
+            };
+            Ok(writer.write(&answer).await?)
         }
         Some(PeerRequest::FetchFrames(wanted)) => {
             let fetching =

@@ -15,9 +15,11 @@ use vedette_transport::{
     AcceptError, Accepted, ConnectError, ControlReader, ControlWriter, EnrollError, FrameReader, FrameWriter,
     Group, Identity, Listener, PeerFrames, PeerStore, Protocol, Role, Token, TokenKind, client_endpoint,
     connect, enroll_agent, enroll_replica, exchange_members, fetch_frames, renew, replace_identity,
-    serve_enroll, serve_peer, server_endpoint,
+    serve_enroll, serve_peer, server_endpoint, tell_deletion,
 };
-use vedette_wire::control::{Ack, AgentMessage, CloseLog, EnrollRefusal, FetchFrames, ReplicaMessage};
+use vedette_wire::control::{
+    Ack, AgentMessage, CloseLog, Deletion, EnrollRefusal, FetchFrames, ReplicaMessage,
+};
 use vedette_wire::session::CloseCode;
 use vedette_wire::{AgentName, BatchSeq, GapReason, LogId, ReplicaId, encode_gap};
 
@@ -43,6 +45,10 @@ impl PeerStore for ThreeFrames {
     fn fetch(&self, wanted: &FetchFrames, _bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
         let numbers = (wanted.from.0..=wanted.to.0.min(3)).filter(|_| wanted.log == LogId(7));
         Ok(numbers.map(|seq| encode_gap(BatchSeq(seq), BatchSeq(seq), GapReason::SpoolLimit)).collect())
+    }
+
+    fn delete(&self, deletion: &Deletion) -> Result<(), String> {
+        if deletion.record == [1] { Ok(()) } else { Err("not that one".to_owned()) }
     }
 }
 
@@ -359,6 +365,10 @@ async fn check_fetch(peer: &quinn::Connection) {
         PeerFrames::NotHere => panic!("the peer has them"),
     }
     assert!(matches!(fetch_frames(peer, wanted(8, 1, 9)).await.unwrap(), PeerFrames::NotHere));
+    let deletion = |record| Deletion { id: 9, record };
+    tell_deletion(peer, deletion(vec![1])).await.unwrap();
+    let refused = tell_deletion(peer, deletion(vec![2])).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the peer refused: not that one");
 }
 
 #[tokio::test]

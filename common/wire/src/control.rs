@@ -16,6 +16,7 @@ mod enroll;
 mod members;
 mod messages;
 mod peer;
+mod targets;
 
 pub use codec::{
     CONTROL_VERSION, ControlError, ControlMessage, Decoded, LENGTH_PREFIX_BYTES, MESSAGE_BYTES_MAX, decode,
@@ -27,7 +28,13 @@ pub use enroll::{
 };
 pub use members::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, MEMBERS_MAX, Member, Members};
 pub use messages::{
-    Ack, AgentMessage, CloseLog, FEATURE_HISTOGRAMS, FEATURES, Hello, LOGS_MAX, LogOffer, PROTOCOL_MAX,
-    PROTOCOL_MIN, Refuse, RefuseReason, ReplicaMessage, Resume, SeriesLimit, TEXT_BYTES_MAX, Welcome, Window,
+    Ack, AgentMessage, CloseLog, FEATURE_HISTOGRAMS, FEATURE_TARGETS, FEATURES, Hello, LOGS_MAX, LogOffer,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refuse, RefuseReason, ReplicaMessage, Resume, SeriesLimit, TEXT_BYTES_MAX, Welcome,
+    Window,
 };
-pub use peer::{FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest};
+pub use peer::{
+    DELETION_BYTES_MAX, Deletion, FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest,
+};
+pub use targets::{
+    TARGET_LABELS_MAX, TARGET_TEXT_BYTES_MAX, TARGETS_BYTES_MAX, TARGETS_MAX, TargetReport, Targets,
+};

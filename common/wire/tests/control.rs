@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use std::path::Path;
 use uuid::Uuid;
 use vedette_wire::control::{
-    Ack, AgentMessage, CloseLog, ControlError, ControlMessage, Decoded, EnrollAnswer, EnrollRefusal,
-    EnrollRequest, FetchFrames, FramesFollow, Hello, Issued, LOGS_MAX, LogOffer, MESSAGE_BYTES_MAX, Member,
-    Members, NewcomerKind, PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason, RefusedEnroll, Renew,
-    ReplicaMessage, Resume, SeriesLimit, Welcome, Window, decode, encode,
+    Ack, AgentMessage, CloseLog, ControlError, ControlMessage, Decoded, Deletion, EnrollAnswer,
+    EnrollRefusal, EnrollRequest, FetchFrames, FramesFollow, Hello, Issued, LOGS_MAX, LogOffer,
+    MESSAGE_BYTES_MAX, Member, Members, NewcomerKind, PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason,
+    RefusedEnroll, Renew, ReplicaMessage, Resume, SeriesLimit, TargetReport, Targets, Welcome, Window, decode, encode,
 };
 use vedette_wire::{BatchSeq, LogId, ReplicaId};
 
@@ -67,6 +67,16 @@ fn every_message_reads_back_and_keeps_its_bytes() {
     check("hello", hello(2));
     check("open_log", AgentMessage::OpenLog(offer(LOG)));
     check("close_log", AgentMessage::CloseLog(CloseLog { log: LOG, last: BatchSeq(u64::MAX) }));
+    let target = TargetReport {
+        pool: "app".to_owned(),
+        url: "http://127.0.0.1:8080/metrics".to_owned(),
+        labels: vec![("job".to_owned(), "app".to_owned())],
+        discovered: vec![("__address__".to_owned(), "127.0.0.1:8080".to_owned())],
+        interval_ms: 15_000,
+        timeout_ms: 10_000,
+        error: "connection refused".to_owned(),
+    };
+    check("targets", AgentMessage::Targets(Targets { begins: true, targets: vec![target] }));
     let resume = Resume { log: LOG, through: BatchSeq(9), needs_key: true };
     check(
         "welcome",
@@ -109,6 +119,8 @@ fn every_message_reads_back_and_keeps_its_bytes() {
     check("issued", EnrollAnswer::Issued(issued));
     let refused = RefusedEnroll { reason: EnrollRefusal::UsedToken, message: "used".to_owned() };
     check("refused", EnrollAnswer::Refused(refused));
+    check("deletion", PeerRequest::Deletion(Deletion { id: 7, record: vec![1, 2, 3] }));
+    check("deleted", PeerAnswer::Deleted(u128::MAX));
     let fetch = FetchFrames { log: LOG, from: BatchSeq(1), to: BatchSeq(2) };
     check("peer_members", PeerRequest::Members(members()));
     check("peer_fetch", PeerRequest::FetchFrames(fetch));

@@ -193,6 +193,11 @@ impl TargetScrape {
         &self.target
     }
 
+    /// The labels of its synthetic series, `up` and its like.
+    pub fn labels(&self) -> Labels {
+        labels::with_external(&self.target.labels, &self.external_labels)
+    }
+
     /// How it is.
     pub fn status(&self) -> &TargetStatus {
         &self.status

@@ -155,6 +155,14 @@ impl Column {
     }
 }
 
+impl Column {
+    /// How many samples its values count for.
+    pub(crate) fn weight_present(&self) -> usize {
+        let floats = self.floats.iter().filter(|value| is_present(**value)).count();
+        floats + self.histograms().map(|(_, histogram)| histogram_weight(histogram)).sum::<usize>()
+    }
+}
+
 impl From<Vec<f64>> for Column {
     fn from(floats: Vec<f64>) -> Self {
         Self { floats, histograms: Vec::new() }

@@ -8,6 +8,7 @@ use crate::ast::Span;
 use crate::engine::{EngineOptions, Interrupt, QueryOptions};
 use crate::error::QueryError;
 use crate::eval::annotations::{Annotation, Annotations, Monotonicity};
+use crate::eval::column::Grid;
 use crate::value::QueryStatistics;
 
 /// One query's surroundings: source, options, budget, annotations.
@@ -23,6 +24,7 @@ pub(crate) struct Context<'a> {
     held_peak: Cell<u64>,
     series_read: Cell<u64>,
     samples_read: Cell<u64>,
+    samples_queryable: Cell<u64>,
     annotations: RefCell<Annotations>,
 }
 
@@ -44,6 +46,7 @@ impl<'a> Context<'a> {
             held_peak: Cell::new(0),
             series_read: Cell::new(0),
             samples_read: Cell::new(0),
+            samples_queryable: Cell::new(0),
             annotations: RefCell::default(),
         }
     }
@@ -79,6 +82,14 @@ impl<'a> Context<'a> {
         self.note_peak(self.held.get() + samples as u64)
     }
 
+    /// Counts samples that were given at steps of `grid`. Those within a subquery count where its window takes them.
+    pub(crate) fn count_queryable(&self, grid: Grid, samples: usize) {
+        let is_own = grid.start_ms == self.start_ms && (grid.step_ms == self.step_ms || grid.count <= 1);
+        if is_own {
+            self.samples_queryable.set(self.samples_queryable.get() + samples as u64);
+        }
+    }
+
     fn note_peak(&self, held: u64) -> Result<(), QueryError> {
         self.held_peak.set(self.held_peak.get().max(held));
         if held > self.engine.samples_max {
@@ -107,6 +118,7 @@ impl<'a> Context<'a> {
         QueryStatistics {
             series: self.series_read.get(),
             samples: self.samples_read.get(),
+            samples_queryable: self.samples_queryable.get(),
             samples_peak: self.held_peak.get(),
         }
     }

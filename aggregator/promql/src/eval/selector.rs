@@ -155,6 +155,7 @@ impl Operator for InstantSelector<'_> {
                 drop_buckets(&mut self.samples);
             }
             if self.fill(column) {
+                self.context.count_queryable(self.clock.grid, column.weight_present());
                 return Ok(Some(SeriesHead { labels, drop_name: false }));
             }
         }

@@ -5,7 +5,7 @@ use vedette_model::Samples;
 use crate::ast::Span;
 use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
-use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
+use crate::eval::column::{ABSENT, Column, SeriesHead, histogram_weight, is_present, without_metric};
 use crate::eval::context::Context;
 use crate::eval::extrapolation::{Sampled, extrapolation, seconds};
 use crate::eval::function::quantile;
@@ -83,6 +83,31 @@ impl<'a> WindowOperator<'a> {
     ) -> Self {
         let (samples, scratch) = (Samples::default(), Vec::new());
         Self { context, stream, clock, range_ms, function, span, samples, scratch }
+    }
+
+    /// Over the windows of all steps.
+    fn samples_in_windows(&self) -> usize {
+        let floats = self.samples.at_ms.iter().map(|at_ms| (*at_ms, 1));
+        let histograms = self.samples.histograms.iter();
+        let histograms = histograms.map(|sample| (sample.at_ms, histogram_weight(&sample.histogram)));
+        self.weights_in_windows(floats) + self.weights_in_windows(histograms)
+    }
+
+    fn weights_in_windows(&self, samples: impl Iterator<Item = (i64, usize)> + Clone) -> usize {
+        let (mut after, mut before) = (samples.clone().peekable(), samples.peekable());
+        let (mut inside, mut count) = (0, 0);
+        for step in 0..self.clock.grid.count {
+            let end_ms = self.clock.time_ms(step);
+            while let Some((_, weight)) = after.next_if(|(at_ms, _)| *at_ms <= end_ms) {
+                inside += weight;
+            }
+            let start_ms = end_ms.saturating_sub(self.range_ms);
+            while let Some((_, weight)) = before.next_if(|(at_ms, _)| *at_ms <= start_ms) {
+                inside -= weight;
+            }
+            count += inside;
+        }
+        count
     }
 
     /// Calls `value` for the window of every step that has samples.
@@ -319,6 +344,7 @@ impl Operator for WindowOperator<'_> {
             column.clear();
             let mut any = self.fill(&mut scratch, &mut column.floats)?;
             self.scratch = scratch;
+            self.context.count_queryable(self.clock.grid, self.samples_in_windows());
             self.note_overlaps(&head);
             if !self.samples.histograms.is_empty() {
                 self.add_histograms(&head, column)?;

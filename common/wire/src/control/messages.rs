@@ -2,6 +2,7 @@
 
 use super::codec::{ControlError, ControlMessage, bounded, read, write};
 use super::members::Members;
+use super::targets::Targets;
 use crate::{BatchSeq, LogId, ReplicaId};
 use bincode::{Decode, Encode};
 
@@ -11,8 +12,10 @@ pub const PROTOCOL_MIN: u16 = 1;
 pub const PROTOCOL_MAX: u16 = 1;
 /// Reads native histograms and start timestamps in batches. A reader without it refuses a batch that has some.
 pub const FEATURE_HISTOGRAMS: u64 = 1;
+/// Listens to what an agent says of its targets.
+pub const FEATURE_TARGETS: u64 = 2;
 /// Optional abilities of this release, one bit each.
-pub const FEATURES: u64 = FEATURE_HISTOGRAMS;
+pub const FEATURES: u64 = FEATURE_HISTOGRAMS | FEATURE_TARGETS;
 /// Logs in one hello. More are offered as earlier ones are finished.
 pub const LOGS_MAX: usize = 256;
 /// Bytes of a text for people.
@@ -27,6 +30,8 @@ pub enum AgentMessage {
     OpenLog(LogOffer),
     /// The log ended and all of it is acknowledged.
     CloseLog(CloseLog),
+    /// What the agent scrapes, whenever that or how it goes has changed. Only to replicas that listen.
+    Targets(Targets),
 }
 
 /// What a replica says to an agent.
@@ -204,6 +209,7 @@ impl ControlMessage for AgentMessage {
             Self::Hello(_) => 1,
             Self::OpenLog(_) => 2,
             Self::CloseLog(_) => 3,
+            Self::Targets(_) => 128,
         }
     }
 
@@ -212,6 +218,7 @@ impl ControlMessage for AgentMessage {
             Self::Hello(hello) => write(hello, self.kind(), out),
             Self::OpenLog(offer) => write(offer, self.kind(), out),
             Self::CloseLog(close) => write(close, self.kind(), out),
+            Self::Targets(targets) => write(targets, self.kind(), out),
         }
     }
 
@@ -220,6 +227,7 @@ impl ControlMessage for AgentMessage {
             1 => Self::Hello(read(body, kind)?),
             2 => Self::OpenLog(read(body, kind)?),
             3 => Self::CloseLog(read(body, kind)?),
+            128 => Self::Targets(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -231,6 +239,7 @@ impl ControlMessage for AgentMessage {
                 bounded("bytes of text", hello.software.len(), TEXT_BYTES_MAX)
             }
             Self::OpenLog(_) | Self::CloseLog(_) => Ok(()),
+            Self::Targets(targets) => targets.check(),
         }
     }
 }

@@ -9,6 +9,9 @@ use bincode::{Decode, Encode};
 /// Bytes of frames in one answer; the asker asks again for the rest.
 pub const FETCH_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a deletion's record.
+pub const DELETION_BYTES_MAX: usize = 900 << 10;
+
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerRequest {
@@ -16,6 +19,8 @@ pub enum PeerRequest {
     Members(Members),
     /// Batches of a log that the asker misses.
     FetchFrames(FetchFrames),
+    /// A deletion that the other is to know as well.
+    Deletion(Deletion),
 }
 
 /// An answer.
@@ -29,6 +34,17 @@ pub enum PeerAnswer {
     NotHere(FetchFrames),
     /// The question cannot be answered now.
     Refused(String),
+    /// The deletion is known here, durably.
+    Deleted(u128),
+}
+
+/// Samples that are gone, whoever has them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Deletion {
+    /// Drawn where it was asked for.
+    pub id: u128,
+    /// What it says, as storage writes it, its version included.
+    pub record: Vec<u8>,
 }
 
 /// A range of batches, ends included.
@@ -56,6 +72,7 @@ impl ControlMessage for PeerRequest {
         match self {
             Self::Members(_) => 49,
             Self::FetchFrames(_) => 50,
+            Self::Deletion(_) => 129,
         }
     }
 
@@ -63,6 +80,7 @@ impl ControlMessage for PeerRequest {
         match self {
             Self::Members(members) => write(members, self.kind(), out),
             Self::FetchFrames(fetch) => write(fetch, self.kind(), out),
+            Self::Deletion(deletion) => write(deletion, self.kind(), out),
         }
     }
 
@@ -70,6 +88,7 @@ impl ControlMessage for PeerRequest {
         Ok(Some(match kind {
             49 => Self::Members(read(body, kind)?),
             50 => Self::FetchFrames(read(body, kind)?),
+            129 => Self::Deletion(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -78,6 +97,9 @@ impl ControlMessage for PeerRequest {
         match self {
             Self::Members(members) => members.check(),
             Self::FetchFrames(_) => Ok(()),
+            Self::Deletion(deletion) => {
+                bounded("bytes of a deletion", deletion.record.len(), DELETION_BYTES_MAX)
+            }
         }
     }
 }
@@ -89,6 +111,7 @@ impl ControlMessage for PeerAnswer {
             Self::FramesFollow(_) => 58,
             Self::NotHere(_) => 59,
             Self::Refused(_) => 60,
+            Self::Deleted(_) => 130,
         }
     }
 
@@ -98,6 +121,7 @@ impl ControlMessage for PeerAnswer {
             Self::FramesFollow(follow) => write(follow, self.kind(), out),
             Self::NotHere(fetch) => write(fetch, self.kind(), out),
             Self::Refused(message) => write(message, self.kind(), out),
+            Self::Deleted(id) => write(id, self.kind(), out),
         }
     }
 
@@ -107,6 +131,7 @@ impl ControlMessage for PeerAnswer {
             58 => Self::FramesFollow(read(body, kind)?),
             59 => Self::NotHere(read(body, kind)?),
             60 => Self::Refused(read(body, kind)?),
+            130 => Self::Deleted(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -116,7 +141,7 @@ impl ControlMessage for PeerAnswer {
             Self::Members(members) => members.check(),
             Self::FramesFollow(follow) => bounded("bytes of frames", follow.bytes as usize, FETCH_BYTES_MAX),
             Self::Refused(message) => bounded("bytes of text", message.len(), TEXT_BYTES_MAX),
-            Self::NotHere(_) => Ok(()),
+            Self::NotHere(_) | Self::Deleted(_) => Ok(()),
         }
     }
 }

@@ -187,6 +187,8 @@ impl ReplicaSession {
             (Phase::AwaitingHello, AgentMessage::Hello(hello)) => self.on_hello(now, hello, resume),
             (Phase::Running(_), AgentMessage::OpenLog(offer)) => self.on_open(offer, resume),
             (Phase::Running(_), AgentMessage::CloseLog(close)) => self.on_close(close.log, close.last),
+            // No rule of the protocol depends on them: the driver keeps them.
+            (Phase::Running(_), AgentMessage::Targets(_)) => {}
             (Phase::Closed, _) => {}
             (Phase::AwaitingHello, _) => self.protocol_error("the first message is not a hello"),
             (Phase::Running(_), AgentMessage::Hello(_)) => self.protocol_error("a second hello"),

@@ -1,0 +1,113 @@
+//! Queries that would take more than they may: each ends with the limit's name, ingest goes on, memory stays bounded, and
+//! who hangs up stops its query.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use anyhow::{Result, ensure};
+use vedette_tests::{Agent, Aggregator, Api, GENEROUS, eventually, unix_ms};
+
+const RUNNING: &str = "vedette_aggregator_queries_running";
+const HELD: &str = "vedette_aggregator_queries_memory_bytes";
+const APPENDED: &str = "vedette_aggregator_storage_samples_appended_total";
+/// What all queries together may hold in these tests.
+const MEMORY_MAX: u64 = 64 << 20;
+/// The whole process, RocksDB's buffers and the head included.
+const RESIDENT_MAX: f64 = 600e6;
+
+struct Watched {
+    aggregator: Aggregator,
+    _agent: Agent,
+}
+
+fn watched(dir: &std::path::Path) -> Result<Watched> {
+    let config = dir.join("aggregator.yml");
+    std::fs::write(&config, format!("limits:\n  query_memory_max: {MEMORY_MAX}\n"))?;
+    let mut aggregator = Aggregator::prepare(dir, &dir.join("storage"))?
+        .with_argument(&format!("--config.file={}", config.display()));
+    aggregator.run()?;
+    let mut agent = Agent::prepare(&dir.join("agent"), &["--interval=1s"])?;
+    agent.enroll(&aggregator.token("agent")?)?;
+    agent.run()?;
+    let api = aggregator.api();
+    eventually("there is something to read", GENEROUS, || {
+        api.value("count_over_time(node_load1[1m]) > 2", None)
+    })?;
+    Ok(Watched { aggregator, _agent: agent })
+}
+
+/// A query over three hours in seconds.
+fn path(query: &str) -> String {
+    let end = unix_ms() / 1000;
+    format!("/api/v1/query_range?query={query}&start={}&end={end}&step=1", end - 10_800)
+}
+
+/// Every series at every step: some hundred megabytes.
+fn large() -> String {
+    path("%7B__name__%3D~%22node_.%2B%22%7D")
+}
+
+/// Hardly any memory, and no end: every series of the host over windows of a day, a second apart.
+fn endless() -> String {
+    path("sum(quantile_over_time(0.5,%7B__name__%3D~%22node_.%2B%22%7D%5B1d%3A1s%5D))")
+}
+
+#[test]
+fn ten_heavy_queries_at_once_are_bounded() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let watched = watched(dir.path())?;
+    let api = watched.aggregator.api();
+    let before = api.own_metric(APPENDED)?;
+    let asking: Vec<_> = (0..10)
+        .map(|_| {
+            let (api, path) = (api.clone(), large());
+            std::thread::spawn(move || api.get_any(&path))
+        })
+        .collect();
+    let mut refused = 0;
+    for asked in asking {
+        let (status, body) = asked.join().expect("the thread ends")?;
+        if status != 200 {
+            ensure!(status == 503 && body.contains("limits.query_memory_max"), "{status}: {body}");
+            refused += 1;
+        }
+    }
+    ensure!(refused > 0, "ten times a hundred megabytes fit into {MEMORY_MAX}");
+    eventually("what they held is given back", GENEROUS, || {
+        Ok((api.own_metric(HELD)? == 0.0 && api.own_metric(RUNNING)? == 0.0).then_some(()))
+    })?;
+    eventually("ingest goes on", GENEROUS, || Ok((api.own_metric(APPENDED)? > before).then_some(())))?;
+    let resident = api.own_metric("process_resident_memory_bytes")?;
+    ensure!(resident < RESIDENT_MAX, "{resident} bytes are resident");
+    Ok(())
+}
+
+#[test]
+fn one_too_large_query_names_its_limit() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut aggregator = Aggregator::prepare(dir.path(), &dir.path().join("storage"))?
+        .with_argument("--query.max-samples=100");
+    aggregator.run()?;
+    let (status, body) = aggregator.api().get_any(&path("vector(1)"))?;
+    ensure!(status == 422 && body.contains(r#""errorType":"execution""#), "{status}: {body}");
+    ensure!(body.contains("query processing would load too many samples into memory"), "{body}");
+    ensure!(body.contains("limits.query_samples_max"), "{body}");
+    Ok(())
+}
+
+#[test]
+fn who_hangs_up_stops_the_query() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let watched = watched(dir.path())?;
+    let api = watched.aggregator.api();
+    let running = |api: &Api| api.own_metric(RUNNING);
+    let host = api.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&host)?;
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", endless()).as_bytes())?;
+    eventually("the query runs", GENEROUS, || Ok((running(&api)? == 1.0).then_some(())))?;
+    drop(stream);
+    eventually("the query has ended", GENEROUS, || Ok((running(&api)? == 0.0).then_some(())))?;
+    let abandoned = api.own_metric("vedette_aggregator_replies_abandoned_total")?;
+    ensure!(abandoned >= 1.0, "{abandoned} answers were abandoned");
+    Ok(())
+}
