@@ -29,8 +29,8 @@ pub use enroll::{
 pub use members::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, MEMBERS_MAX, Member, Members};
 pub use messages::{
     Ack, AgentMessage, CloseLog, FEATURE_HISTOGRAMS, FEATURE_TARGETS, FEATURES, Hello, LOGS_MAX, LogOffer,
-    PROTOCOL_MAX, PROTOCOL_MIN, Refuse, RefuseReason, ReplicaMessage, Resume, SeriesLimit, TEXT_BYTES_MAX, Welcome,
-    Window,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refuse, RefuseReason, ReplicaMessage, Resume, SeriesLimit, TEXT_BYTES_MAX,
+    Welcome, Window,
 };
 pub use peer::{
     DELETION_BYTES_MAX, Deletion, FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest,

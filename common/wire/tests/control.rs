@@ -11,7 +11,8 @@ use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, ControlError, ControlMessage, Decoded, Deletion, EnrollAnswer,
     EnrollRefusal, EnrollRequest, FetchFrames, FramesFollow, Hello, Issued, LOGS_MAX, LogOffer,
     MESSAGE_BYTES_MAX, Member, Members, NewcomerKind, PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason,
-    RefusedEnroll, Renew, ReplicaMessage, Resume, SeriesLimit, TargetReport, Targets, Welcome, Window, decode, encode,
+    RefusedEnroll, Renew, ReplicaMessage, Resume, SeriesLimit, TargetReport, Targets, Welcome, Window,
+    decode, encode,
 };
 use vedette_wire::{BatchSeq, LogId, ReplicaId};
 
