@@ -3,6 +3,7 @@
 mod continuity;
 mod deletes;
 mod disk;
+mod exemplars;
 mod first_answers;
 mod grafana;
 mod heavy_queries;

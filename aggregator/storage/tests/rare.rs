@@ -232,12 +232,60 @@ fn datum_of(
     Datum { name, value: value.clone(), start_ms: *start_ms, exemplars: exemplars.collect() }
 }
 
+/// Two replicas that take the same frames in another order, and freeze and merge at other times. What a log says of one
+/// time twice is not left out here.
+fn check_replicas(steps: &[Step], every: usize) {
+    let folders = [tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b")];
+    let open = |folder: &tempfile::TempDir| {
+        let config = vedette_storage::StorageConfig { generations_max: 1000, ..config(folder.path()) };
+        Storage::open(config, at(0)).expect("opens")
+    };
+    let (first, second) = (open(&folders[0]), open(&folders[1]));
+    let mut writers: Vec<_> =
+        [("a", 7), ("b", 3), ("b", 900)].map(|(name, log)| LogWriter::new(name, log, 5)).into();
+    let mut frames: Vec<Vec<_>> = vec![Vec::new(); writers.len()];
+    for (tick, step) in (0i64..).zip(steps) {
+        match step {
+            Step::Append(place, delay, data) => {
+                let at_ms = DAY + tick / 4 * 1000 + delay;
+                let rows: Vec<_> =
+                    data.iter().map(|datum| (*place as u32, at_ms, vec![datum_of(datum, at_ms)])).collect();
+                let complete = (DAY + tick * 1000 - 1000, DAY + tick * 1000);
+                let append = writers[*place].batch_of(complete, &rows);
+                submit_durable(&first, append.clone(), writers[*place].seq);
+                frames[*place].push(append);
+            }
+            Step::Freeze => drop(first.freeze(at(DAY))),
+            Step::Maintain | Step::Reopen => first.maintain(at(DAY)),
+        }
+    }
+    for (count, (seq, append)) in frames.iter().rev().flat_map(|frames| (1u64..).zip(frames)).enumerate() {
+        submit_durable(&second, append.clone(), seq);
+        if count % every == 0 {
+            second.freeze(at(DAY));
+        }
+        if count % (2 * every) == 0 {
+            second.maintain(at(DAY));
+        }
+    }
+    let (first, second) = (first.view(at(DAY + 100_000)), second.view(at(DAY + 100_000)));
+    for (start, end) in [(0, i64::MAX), (DAY + 1000, DAY + 4000)] {
+        assert_eq!(select(&first, start, end), select(&second, start, end));
+        assert_eq!(exemplars(&first, start, end), exemplars(&second, start, end));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn answers_as_it_was_told(steps in steps()) {
         check(&steps);
+    }
+
+    #[test]
+    fn replicas_agree_whatever_they_froze_and_merged(steps in steps(), every in 1usize..6) {
+        check_replicas(&steps, every);
     }
 }
 
