@@ -20,6 +20,7 @@ pub(crate) struct Sampled {
 
 /// By how much the change between the first and the last sample stands for that over the whole window. `first_share`:
 /// of a counter, its first value as a share of the change.
+#[inline]
 pub(crate) fn extrapolation(sampled: Sampled, first_share: Option<f64>) -> f64 {
     let Sampled { start_ms, end_ms, first_ms, last_ms, count, started_ms } = sampled;
     let mut to_start = first_ms.saturating_sub(start_ms) as f64 / 1000.0;

@@ -19,6 +19,7 @@ pub(crate) fn overlaps((previous_start_ms, previous_ms): (i64, i64), start_ms: i
 }
 
 /// A start that lies inside of a window, before its first sample: the counter was zero then.
+#[inline]
 pub(crate) fn inside(start_ms: i64, after_ms: i64, first_ms: i64) -> Option<i64> {
     (start_ms != 0 && start_ms > after_ms && start_ms < first_ms).then_some(start_ms)
 }

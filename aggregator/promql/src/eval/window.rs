@@ -218,20 +218,21 @@ impl<'a> WindowOperator<'a> {
         let values = &self.samples.values;
         // Resets are rare: their positions are found once, not once a window.
         let mut resets = Vec::new();
-        if counter {
-            resets.extend((1..values.len()).filter(|index| self.is_reset(*index)));
+        let starts_ms = self.starts().filter(|_| counter);
+        match starts_ms {
+            Some(_) => resets.extend((1..values.len()).filter(|index| self.is_reset(*index))),
+            None if counter => {
+                resets.extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]));
+            }
+            None => {}
         }
         let mut first_reset = 0;
         let range_seconds = seconds(self.range_ms);
         self.slide(column, |window| {
             let first = values[window.from];
             let (first_ms, last_ms) = (self.samples.at_ms[window.from], self.samples.at_ms[window.to - 1]);
-            let started_ms = match self.starts() {
-                Some(starts_ms) if counter => {
-                    start::inside(starts_ms[window.from], window.start_ms, first_ms)
-                }
-                _ => None,
-            };
+            let started_ms = starts_ms
+                .and_then(|starts_ms| start::inside(starts_ms[window.from], window.start_ms, first_ms));
             if window.len() < 2 && started_ms.is_none() {
                 return ABSENT;
             }

@@ -21,20 +21,24 @@ pub(super) struct Window<'w> {
 }
 
 impl<'w> Window<'w> {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.to - self.from
     }
 
+    #[inline]
     pub(super) fn values(&self) -> &'w [f64] {
         &self.samples.values[self.from..self.to]
     }
 
+    #[inline]
     pub(super) fn at_ms(&self) -> &'w [i64] {
         &self.samples.at_ms[self.from..self.to]
     }
 }
 
 /// Between the last two samples; `is_reset` is asked for a counter's.
+#[inline]
 pub(super) fn instant_rate(window: Window<'_>, is_reset: Option<impl Fn(usize) -> bool>) -> f64 {
     let ([.., before, last], [.., before_ms, last_ms]) = (window.values(), window.at_ms()) else {
         return ABSENT;
@@ -44,6 +48,7 @@ pub(super) fn instant_rate(window: Window<'_>, is_reset: Option<impl Fn(usize) -
     if is_counter { change / (last_ms.saturating_sub(*before_ms) as f64 / 1000.0) } else { change }
 }
 
+#[inline]
 pub(super) fn mean(values: &[f64]) -> f64 {
     let mut mean = Mean::new(values[0]);
     for value in &values[1..] {
@@ -52,6 +57,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
     mean.finish()
 }
 
+#[inline]
 pub(super) fn sum(values: &[f64]) -> f64 {
     let (mut sum, mut compensation) = (0.0, 0.0);
     for value in values {
@@ -61,6 +67,7 @@ pub(super) fn sum(values: &[f64]) -> f64 {
 }
 
 /// The value that none beats, and its time in seconds. Anything beats NaN.
+#[inline]
 pub(super) fn extreme(window: Window<'_>, beats: impl Fn(f64, f64) -> bool) -> (f64, f64) {
     let mut best = window.values()[0];
     let mut at_ms = window.at_ms()[0];
