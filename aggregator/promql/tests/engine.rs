@@ -1,8 +1,9 @@
 //! The evaluator where the conformance scripts do not look: budgets, interruption, ways to join, bit equality.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vedette_model::{Labels, STALE_NAN, Timestamp};
+use vedette_model::{Histogram, HistogramSample, Labels, STALE_NAN, Span, Timestamp};
 use vedette_promql::memory::MemorySource;
 use vedette_promql::{Engine, EngineOptions, Interrupt, QueryError, QueryOptions, QueryResult, Value, parse};
 
@@ -101,6 +102,27 @@ fn a_budget_of_all_queries_ends_one() {
     assert!(matches!(run(100), Err(QueryError::NoBudget)));
     assert_eq!(held.load(Ordering::Relaxed), 0, "all is given back");
     assert!(run(1000).is_ok());
+}
+
+#[test]
+fn a_histogram_counts_for_as_many_samples_as_fit_into_it() {
+    let labels = Labels::from_pairs([("__name__", "h")]);
+    let histogram = Histogram {
+        positive_spans: vec![Span { offset: 0, length: 100 }],
+        positive_buckets: vec![1.0; 100],
+        count: 100.0,
+        ..Histogram::default()
+    };
+    let mut source = MemorySource::default();
+    let at_ms = at(1).as_millis();
+    source.push_histogram(&labels, HistogramSample { at_ms, start_ms: 0, histogram: Arc::new(histogram) });
+    // 176 bytes with its time, a span and a hundred buckets of 8 bytes each, in samples of 16 bytes.
+    for (samples_max, fits) in [(60, false), (200, true)] {
+        let engine = Engine::new(EngineOptions { samples_max, ..EngineOptions::default() });
+        let expr = parse("h").unwrap_or_else(|error| panic!("{error}"));
+        let result = engine.instant(&source, &expr, at(1), &QueryOptions::default());
+        assert_eq!(result.is_ok(), fits, "{result:?}");
+    }
 }
 
 #[test]
