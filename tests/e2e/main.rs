@@ -17,3 +17,4 @@ mod remote_write;
 mod replicas;
 mod series_limit;
 mod service;
+mod stopping;

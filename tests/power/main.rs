@@ -3,5 +3,6 @@
 mod agent;
 mod aggregator;
 mod enrolment;
+mod failing;
 mod layer;
 mod rounds;
