@@ -37,7 +37,7 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ),
     ("vedette-storage", &["chunk", "model", "wire"]),
     ("vedette-promql", &["model"]),
-    ("vedette-ingest", &["model", "storage", "transport", "wire"]),
+    ("vedette-ingest", &["exposition", "model", "storage", "transport", "wire"]),
     ("vedette-api", &["exposition", "model", "promql"]),
     (
         "vedette-aggregator",
@@ -74,12 +74,13 @@ const WITH_FORMAT: [&str; 5] =
     ["common/wire", "common/chunk", "common/transport", "agent/spool", "aggregator/storage"];
 
 /// Crates whose decoders or parsers read what strangers wrote.
-const WITH_FUZZ: [&str; 7] = [
+const WITH_FUZZ: [&str; 8] = [
     "common/wire",
     "common/chunk",
     "common/exposition",
     "common/transport",
     "agent/spool",
+    "aggregator/ingest",
     "aggregator/promql",
     "aggregator/storage",
 ];

@@ -240,6 +240,7 @@ impl ApiParts<'_> {
             admin: config.admin_api.then(|| Arc::new(admin) as Arc<dyn Admin>),
             clock: Arc::new(clock::now),
             limits: config.query.clone(),
+            read: config.read.clone(),
             ready: Arc::clone(self.ready),
             build: BuildInfo { version: build::VERSION.to_owned(), revision: build::REVISION.to_owned() },
             facts,

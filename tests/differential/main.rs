@@ -1,7 +1,11 @@
 //! Vedette beside a real Prometheus: the same data written to both, the same questions put to both.
 
 mod compliance;
+mod data;
 mod demo;
+mod grammar;
+mod random;
+mod read;
 
 use anyhow::Result;
 use tempfile::TempDir;

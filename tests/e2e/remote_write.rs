@@ -28,6 +28,7 @@ fn cases(now: i64) -> Result<Vec<Case>> {
     let invalid = Pushed {
         labels: vec![(b"__name__".to_vec(), b"lost_utf8".to_vec()), (b"x".to_vec(), vec![0xff])],
         samples: vec![(1.0, now)],
+        histograms: Vec::new(),
     };
     let mut cases = vec![
         case("good", 204, &[one("kept_good", 1.0, now)])?,

@@ -10,6 +10,7 @@ mod programs;
 mod prometheus;
 pub mod push;
 mod raw;
+pub mod read;
 mod witness;
 
 pub use api::{Answer, Api};

@@ -11,13 +11,32 @@ pub struct Pushed {
     pub labels: Vec<(Vec<u8>, Vec<u8>)>,
     /// The samples.
     pub samples: Vec<(f64, i64)>,
+    /// Native histograms.
+    pub histograms: Vec<PushedHistogram>,
+}
+
+/// A native histogram of whole numbers and positive buckets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PushedHistogram {
+    /// When, in Unix milliseconds.
+    pub at_ms: i64,
+    /// Which bounds its buckets have.
+    pub schema: i32,
+    /// Sum of all observations.
+    pub sum: f64,
+    /// Observations of about zero.
+    pub zero_count: u64,
+    /// Index of the first bucket.
+    pub offset: i32,
+    /// Observations of each bucket.
+    pub buckets: Vec<u64>,
 }
 
 impl Pushed {
     /// A series with labels in the order given.
     pub fn new(labels: &[(&str, &str)], samples: &[(f64, i64)]) -> Self {
         let labels = labels.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        Self { labels: labels.collect(), samples: samples.to_vec() }
+        Self { labels: labels.collect(), samples: samples.to_vec(), histograms: Vec::new() }
     }
 }
 
@@ -63,7 +82,11 @@ impl PushClient {
                     samples = 0;
                 }
                 samples += part.len();
-                request.push(Pushed { labels: one.labels.clone(), samples: part.to_vec() });
+                let (labels, samples) = (one.labels.clone(), part.to_vec());
+                request.push(Pushed { labels, samples, histograms: Vec::new() });
+            }
+            if !one.histograms.is_empty() {
+                request.push(Pushed { samples: Vec::new(), ..one.clone() });
             }
         }
         self.push_whole(&request)
@@ -118,9 +141,40 @@ pub fn encode(series: &[Pushed]) -> Vec<u8> {
             push_varint(&mut sample, at_ms.cast_unsigned());
             push_bytes(&mut message, 2, &sample);
         }
+        for histogram in &one.histograms {
+            push_bytes(&mut message, 4, &encode_histogram(histogram));
+        }
         push_bytes(&mut request, 1, &message);
     }
     request
+}
+
+fn encode_histogram(histogram: &PushedHistogram) -> Vec<u8> {
+    let zigzag = |value: i64| (value << 1 ^ value >> 63).cast_unsigned();
+    let mut message = vec![1 << 3];
+    push_varint(&mut message, histogram.zero_count + histogram.buckets.iter().sum::<u64>());
+    message.push(3 << 3 | 1);
+    message.extend(histogram.sum.to_bits().to_le_bytes());
+    message.push(4 << 3);
+    push_varint(&mut message, zigzag(histogram.schema.into()));
+    message.push(5 << 3 | 1);
+    message.extend(1e-9f64.to_bits().to_le_bytes());
+    message.push(6 << 3);
+    push_varint(&mut message, histogram.zero_count);
+    let mut span = vec![1 << 3];
+    push_varint(&mut span, zigzag(histogram.offset.into()));
+    span.push(2 << 3);
+    push_varint(&mut span, histogram.buckets.len() as u64);
+    push_bytes(&mut message, 11, &span);
+    let (mut deltas, mut last) = (Vec::new(), 0);
+    for bucket in &histogram.buckets {
+        push_varint(&mut deltas, zigzag(bucket.cast_signed() - last));
+        last = bucket.cast_signed();
+    }
+    push_bytes(&mut message, 12, &deltas);
+    message.push(15 << 3);
+    push_varint(&mut message, histogram.at_ms.cast_unsigned());
+    message
 }
 
 /// Adds what is said of a family to a `prometheus.WriteRequest`; `kind` is the number of its type.

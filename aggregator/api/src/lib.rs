@@ -22,6 +22,7 @@ mod page;
 mod params;
 mod push;
 mod query;
+mod read;
 mod reply;
 mod routes;
 mod rules;
@@ -50,6 +51,7 @@ use vedette_promql::{Engine, ParseOptions};
 
 pub use admin::Admin;
 pub use push::{PushAnswer, PushHandler, PushReceiver};
+pub use read::ReadLimits;
 pub use run::QueryLimits;
 pub use server::{BuildInfo, PROMETHEUS_VERSION, RuntimeFacts, ServerFacts};
 pub use status::AgentStatus;
@@ -59,6 +61,7 @@ pub use times::parse_duration_millis;
 use error::ApiError;
 use metrics::ApiMetrics;
 use params::Params;
+use read::Readers;
 use routes::Routes;
 use run::Runner;
 
@@ -101,13 +104,15 @@ pub struct ApiState {
     pub clock: Clock,
     /// What queries may take.
     pub limits: QueryLimits,
+    /// What remote read may take.
+    pub read: ReadLimits,
     /// Whether `/-/ready` says yes.
     pub ready: Arc<AtomicBool>,
     /// Which build this is.
     pub build: BuildInfo,
     /// How it was started.
     pub facts: ServerFacts,
-    /// Labels that `/federate` adds.
+    /// Labels that `/federate` and remote read add.
     pub external_labels: Labels,
     /// Which origins may read the API from a browser.
     pub origins: Matcher,
@@ -118,6 +123,7 @@ pub struct ApiState {
 struct Server {
     state: ApiState,
     runner: Runner,
+    readers: Readers,
     metrics: Arc<ApiMetrics>,
 }
 
@@ -125,7 +131,8 @@ struct Server {
 pub fn router(state: ApiState) -> Result<Router, prometheus::Error> {
     let metrics = Arc::new(ApiMetrics::register(&state.registry)?);
     let runner = Runner::new(state.limits.clone(), Arc::clone(&metrics));
-    let server = Arc::new(Server { state, runner, metrics });
+    let readers = Readers::new(state.read.clone());
+    let server = Arc::new(Server { state, runner, readers, metrics });
     Ok(routes()
         .finish()
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
@@ -157,6 +164,7 @@ fn routes() -> Routes<Arc<Server>> {
         .get("/api/v1/label/{name}/values", catalog::label_values)
         .get("/api/v1/metadata", catalog::metadata)
         .post("/api/v1/write", push::write)
+        .post("/api/v1/read", read::read)
         .get("/api/v1/targets", targets::targets)
         .get("/api/v1/targets/metadata", targets::metadata)
         .get("/api/v1/scrape_pools", targets::scrape_pools)

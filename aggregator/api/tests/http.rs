@@ -162,6 +162,7 @@ fn app_with(memory: Memory, limits: QueryLimits) -> Router {
         },
         clock: Arc::new(|| Timestamp::from_millis(1_000_000)),
         limits,
+        read: vedette_api::ReadLimits::default(),
         ready: Arc::new(AtomicBool::new(true)),
         build: BuildInfo { version: "1.2.3".to_owned(), revision: String::new() },
         facts: ServerFacts::default(),

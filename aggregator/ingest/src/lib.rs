@@ -49,6 +49,13 @@ use refusals::Refusals;
 use sessions::Sessions;
 use targets::AgentTargets;
 
+/// Reads `bytes` as the plain form of a request of remote write, and makes batches of what is in it. For fuzzing and for
+/// replaying its corpus.
+#[doc(hidden)]
+pub fn check_any_bytes(bytes: &[u8]) {
+    push::check_any_bytes(bytes);
+}
+
 /// What agents and replicas may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestLimits {

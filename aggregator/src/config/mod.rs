@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use vedette_api::QueryLimits;
+use vedette_api::{QueryLimits, ReadLimits};
 use vedette_daemon::config::{
     ConfigError, ConfigFile, Key, check_host_and_port, flag, listen_address, log_format, log_level,
     refuse_unless,
@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) http: HttpLimits,
     pub(crate) ingest: IngestLimits,
     pub(crate) query: QueryLimits,
+    pub(crate) read: ReadLimits,
     pub(crate) engine: EngineOptions,
     pub(crate) parse: ParseOptions,
     pub(crate) log_level: tracing::Level,
@@ -150,6 +151,7 @@ impl Default for Config {
             http: HttpLimits::default(),
             ingest: IngestLimits::default(),
             query: QueryLimits::default(),
+            read: ReadLimits::default(),
             engine: EngineOptions::default(),
             parse: ParseOptions::default(),
             log_level: tracing::Level::INFO,
@@ -172,6 +174,7 @@ impl Reader {
         self.addresses(raw, &mut config)?;
         self.ingest_limits(raw, &mut config)?;
         self.push(raw, &mut config)?;
+        self.read_limits(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
         self.http_limits(raw, &mut config)?;
         self.file.read("enable_feature", &raw.enable_feature, |features| {
@@ -288,6 +291,15 @@ impl Reader {
             &raw.unacknowledged_bytes_max,
             limits.unacknowledged_bytes_max,
         )?;
+        Ok(())
+    }
+
+    fn read_limits(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let (raw, limits) = (&raw.limits, &mut config.read);
+        limits.samples_max =
+            self.count("limits.read_samples_max", &raw.read_samples_max, limits.samples_max)?;
+        limits.concurrency_max =
+            self.count("limits.read_concurrency_max", &raw.read_concurrency_max, limits.concurrency_max)?;
         Ok(())
     }
 

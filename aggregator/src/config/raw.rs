@@ -73,6 +73,8 @@ pub(super) struct RawLimits {
     pub(super) series_per_agent_max: Key<usize>,
     pub(super) unacknowledged_frames_max: Key<u32>,
     pub(super) unacknowledged_bytes_max: Key<u32>,
+    pub(super) read_samples_max: Key<usize>,
+    pub(super) read_concurrency_max: Key<usize>,
     pub(super) push_requests_max: Key<usize>,
     pub(super) push_bytes_max: Key<usize>,
     pub(super) push_request_bytes_max: Key<usize>,

@@ -1,7 +1,7 @@
 //! The exposition formats: Prometheus' text 0.0.4 and OpenMetrics 1.0, read; text 0.0.4, written.
 //!
 //! Pure functions over bytes: no socket, no clock. What is accepted and refused is what Prometheus' own
-//! parsers accept and refuse.
+//! parsers accept and refuse. [`protobuf`] has the wire format of Prometheus' messages.
 //!
 //! A scrape is read again and again and hardly changes, so reading is split in two:
 //!
@@ -19,6 +19,7 @@ mod negotiate;
 mod openmetrics;
 mod parser;
 mod printer;
+pub mod protobuf;
 mod scan;
 mod series;
 mod text;

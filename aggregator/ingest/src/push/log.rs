@@ -5,14 +5,16 @@
 //! sample that comes alone takes little room.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use vedette_model::{Labels, METRIC_NAME, Timestamp};
+use vedette_model::{Exemplar, Histogram, HistogramError, Labels, METRIC_NAME, Timestamp, is_stale};
 use vedette_wire::{
-    BatchInput, BatchSeq, DecodeLimits, EncodeError, LogId, RowInput, RowValues, SegmentEncoder,
-    SegmentLimits, SeriesDescription, TargetTable, with_request,
+    BatchInput, BatchSeq, DecodeLimits, EncodeError, HISTOGRAM_BUCKETS_MAX, LogId, RowInput, RowValues,
+    SegmentEncoder, SegmentLimits, SeriesDescription, TargetTable, with_request,
 };
 
+use super::histogram::PushedHistogram;
 use super::request::{PushedSample, PushedSeries, Request, canonical_key};
 
 /// Series of one target. With as many targets as a log may have, a log has room for as many series as it may have.
@@ -81,7 +83,13 @@ struct Place {
 struct Cell {
     place: Place,
     at_ms: i64,
-    value: f64,
+    content: Content,
+}
+
+enum Content {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+    Exemplar(Box<Exemplar>),
 }
 
 /// Which times are taken.
@@ -105,13 +113,23 @@ pub(super) enum Rejection {
     TooOld { at_ms: i64 },
     #[error("labels of {bytes} bytes, at most {bytes_max} are allowed")]
     LabelBytes { bytes: usize, bytes_max: usize },
-    #[error("native histograms are not taken by remote write yet; the other samples are written")]
-    Histogram,
+    #[error("{0}")]
+    Histogram(HistogramError),
+    #[error("a histogram of {buckets} buckets, at most {HISTOGRAM_BUCKETS_MAX} are allowed")]
+    HistogramBuckets { buckets: usize },
 }
 
 impl Rejection {
-    pub(super) const REASONS: [&'static str; 7] =
-        ["duplicate", "too_new", "too_old", "label_bytes", "histogram", "invalid_labels", "same_request"];
+    pub(super) const REASONS: [&'static str; 8] = [
+        "duplicate",
+        "too_new",
+        "too_old",
+        "label_bytes",
+        "histogram",
+        "histogram_buckets",
+        "invalid_labels",
+        "same_request",
+    ];
 
     pub(super) const fn reason(&self) -> &'static str {
         match self {
@@ -119,7 +137,8 @@ impl Rejection {
             Self::TooNew => "too_new",
             Self::TooOld { .. } => "too_old",
             Self::LabelBytes { .. } => "label_bytes",
-            Self::Histogram => "histogram",
+            Self::Histogram(_) => "histogram",
+            Self::HistogramBuckets { .. } => "histogram_buckets",
         }
     }
 }
@@ -222,14 +241,15 @@ impl PushLog {
         let mut appended = Appended::default();
         let mut cells = Vec::with_capacity(series.len());
         for pushed in series {
-            let samples = request.samples(pushed);
-            if pushed.histograms > 0 {
-                appended.reject(Rejection::Histogram, pushed.histograms as u64);
-            }
+            let count = (request.samples(pushed).len() + request.histograms(pushed).len()) as u64;
             match self.place(request, pushed) {
-                Ok(Some(place)) => self.take_samples(place, samples, accepted, &mut cells, &mut appended),
-                Ok(None) => appended.invalid_labels += samples.len() as u64,
-                Err(rejection) => appended.reject(rejection, samples.len() as u64),
+                Ok(Some(place)) => {
+                    let samples = request.samples(pushed);
+                    self.take_samples(place, samples, accepted, &mut cells, &mut appended);
+                    take_rare(place, request, pushed, accepted, &mut cells, &mut appended);
+                }
+                Ok(None) => appended.invalid_labels += count,
+                Err(rejection) => appended.reject(rejection, count),
             }
         }
         self.encode(cells, accepted.now, &mut appended)?;
@@ -285,12 +305,9 @@ impl PushLog {
         appended: &mut Appended,
     ) {
         let newest = self.targets[place.target as usize].newest[place.series as usize];
-        let newest_allowed = accepted.now.as_millis().saturating_add(AHEAD_MS_MAX);
         for &PushedSample { value, at_ms } in samples {
-            if at_ms > newest_allowed {
-                appended.reject(Rejection::TooNew, 1);
-            } else if at_ms < accepted.oldest.as_millis() {
-                appended.reject(Rejection::TooOld { at_ms }, 1);
+            if let Err(rejection) = accepted.check(at_ms) {
+                appended.reject(rejection, 1);
             } else if newest.is_some_and(|newest| newest.at_ms == at_ms && newest.bits != value.to_bits()) {
                 let existing = newest.map_or(f64::NAN, |newest| f64::from_bits(newest.bits));
                 appended.reject(Rejection::Duplicate { at_ms, existing, new: value }, 1);
@@ -298,7 +315,7 @@ impl PushLog {
                 appended.samples += 1;
                 // What is here already counts as written.
                 if newest.is_none_or(|newest| newest.at_ms != at_ms) {
-                    cells.push(Cell { place, at_ms, value });
+                    cells.push(Cell { place, at_ms, content: Content::Float(value) });
                 }
             }
         }
@@ -316,7 +333,7 @@ impl PushLog {
         let mut rows: Vec<Row> = Vec::new();
         let (mut cell_count, mut label_bytes) = (0, 0);
         for cell in cells {
-            let Cell { place: Place { target, series }, at_ms, value } = cell;
+            let Cell { place: Place { target, series }, at_ms, content } = cell;
             if !rows.last().is_some_and(|row| row.target == target && row.at_ms == at_ms) {
                 let new_target = rows.last().is_none_or(|row| row.target != target);
                 let of_target = &self.targets[target as usize];
@@ -333,12 +350,25 @@ impl PushLog {
                 rows.push(Row { target, at_ms, values: RowValues::new() });
             }
             let Some(row) = rows.last_mut() else { continue };
-            if row.values.is_present(series as usize) {
+            let index = series as usize;
+            if let Content::Exemplar(exemplar) = content {
+                row.values.push_exemplar(index, *exemplar);
+                continue;
+            }
+            if row.values.is_present(index) || row.values.histogram(index).is_some() {
                 appended.samples -= 1;
                 appended.same_request += 1;
                 continue;
             }
-            row.values.set(series as usize, value);
+            let value = match content {
+                Content::Float(value) => value,
+                Content::Histogram(histogram) => {
+                    row.values.set_histogram(index, histogram);
+                    continue;
+                }
+                Content::Exemplar(_) => continue,
+            };
+            row.values.set(index, value);
             let newest = &mut self.targets[target as usize].newest[series as usize];
             if newest.is_none_or(|newest| newest.at_ms <= at_ms) {
                 *newest = Some(Newest { at_ms, bits: value.to_bits() });
@@ -389,6 +419,53 @@ impl PushLog {
     }
 }
 
+impl Accepted {
+    fn check(&self, at_ms: i64) -> Result<(), Rejection> {
+        if at_ms > self.now.as_millis().saturating_add(AHEAD_MS_MAX) {
+            return Err(Rejection::TooNew);
+        }
+        if at_ms < self.oldest.as_millis() { Err(Rejection::TooOld { at_ms }) } else { Ok(()) }
+    }
+}
+
+/// Takes what few series have: native histograms and exemplars.
+fn take_rare(
+    place: Place,
+    request: &Request,
+    pushed: &PushedSeries,
+    accepted: Accepted,
+    cells: &mut Vec<Cell>,
+    appended: &mut Appended,
+) {
+    for PushedHistogram { at_ms, histogram } in request.histograms(pushed) {
+        let buckets = histogram.positive_buckets.len() + histogram.negative_buckets.len();
+        let checked = accepted.check(*at_ms).and_then(|()| {
+            if buckets.max(histogram.custom_values.len()) > HISTOGRAM_BUCKETS_MAX {
+                return Err(Rejection::HistogramBuckets { buckets });
+            }
+            histogram.validate().map_err(Rejection::Histogram)
+        });
+        match checked {
+            Ok(()) if is_stale(histogram.sum) => {
+                appended.samples += 1;
+                cells.push(Cell { place, at_ms: *at_ms, content: Content::Float(histogram.sum) });
+            }
+            Ok(()) => {
+                appended.samples += 1;
+                let content = Content::Histogram(Arc::clone(histogram));
+                cells.push(Cell { place, at_ms: *at_ms, content });
+            }
+            Err(rejection) => appended.reject(rejection, 1),
+        }
+    }
+    // As with Prometheus, nobody is told of an exemplar that is not taken.
+    for exemplar in request.exemplars(pushed).iter().filter(|exemplar| accepted.check(exemplar.at_ms).is_ok())
+    {
+        let content = Content::Exemplar(Box::new(exemplar.clone()));
+        cells.push(Cell { place, at_ms: exemplar.at_ms, content });
+    }
+}
+
 struct Row {
     target: u32,
     at_ms: i64,
@@ -411,6 +488,7 @@ impl Target {
 mod tests {
     use std::collections::BTreeMap;
 
+    use vedette_exposition::protobuf::{push_bytes, push_double, push_integer};
     use vedette_wire::SegmentDecoder;
 
     use super::super::request::tests::{body, series};
@@ -535,6 +613,54 @@ mod tests {
             [("m", "New help."), ("n", "Help.")].map(|(name, help)| (name.to_owned(), help.to_owned()));
         fixture.families.sort();
         assert_eq!(fixture.families, expected);
+    }
+
+    /// A series with a histogram of whole numbers at `NOW`, and an exemplar a millisecond before.
+    fn rare_series(schema: i64) -> Vec<u8> {
+        let mut message = series(&[("__name__", "h")], &[]);
+        let (mut span, mut histogram) = (Vec::new(), Vec::new());
+        push_integer(&mut span, 1, 3);
+        push_integer(&mut span, 2, 2);
+        push_integer(&mut histogram, 1, 7);
+        push_double(&mut histogram, 3, 12.5);
+        push_integer(&mut histogram, 4, schema << 1);
+        push_integer(&mut histogram, 6, 1);
+        push_bytes(&mut histogram, 11, &span);
+        push_bytes(&mut histogram, 12, &[4, 4]);
+        push_integer(&mut histogram, 15, NOW);
+        push_bytes(&mut message, 4, &histogram);
+        let (mut label, mut exemplar) = (Vec::new(), Vec::new());
+        push_bytes(&mut label, 1, b"trace_id");
+        push_bytes(&mut label, 2, b"abc");
+        push_bytes(&mut exemplar, 1, &label);
+        push_double(&mut exemplar, 2, 0.25);
+        push_integer(&mut exemplar, 3, NOW - 1);
+        push_bytes(&mut message, 3, &exemplar);
+        message
+    }
+
+    #[test]
+    fn histograms_and_exemplars_are_taken() {
+        let mut fixture = Fixture::new();
+        let appended = fixture.append(&body(&[rare_series(2)], &[]));
+        assert_eq!((appended.samples, appended.rejected.len()), (1, 0));
+        let mut decoder = SegmentDecoder::new(DecodeLimits::default());
+        let batch = decoder.decode(&appended.batches[0].1).expect("decodes");
+        let rows: Vec<_> = batch.rows.iter().filter(|row| row.target > 0).collect();
+        assert_eq!(rows.iter().map(|row| row.at.as_millis() - NOW).collect::<Vec<_>>(), [-1, 0]);
+        let (_, exemplar) = &rows[0].values.exemplars()[0];
+        assert_eq!((exemplar.value, exemplar.at_ms), (0.25, NOW - 1));
+        let histogram = rows[1].values.histogram(0).expect("a histogram");
+        assert_eq!((histogram.count, histogram.sum, histogram.zero_count), (7.0, 12.5, 1.0));
+        assert_eq!((histogram.schema, histogram.positive_buckets.as_slice()), (2, &[2.0, 4.0][..]));
+        assert_eq!(histogram.positive_spans, [vedette_model::Span { offset: -2, length: 2 }]);
+    }
+
+    #[test]
+    fn a_histogram_that_is_not_valid_is_refused() {
+        let appended = Fixture::new().append(&body(&[rare_series(12)], &[]));
+        assert_eq!((appended.samples, appended.rejected.len()), (0, 1));
+        assert_eq!(appended.rejected[0].0.reason(), "histogram");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! order. Whatever goes wrong with a batch ends the log, and the next request starts another: what a client is told is
 //! only ever about batches that are on disk.
 
-mod fields;
+mod histogram;
 mod log;
 mod metrics;
 mod recent;
@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
+use vedette_model::Timestamp;
 use vedette_storage::{Append, AppendOutcome, Storage};
-use vedette_wire::{AgentName, BatchSeq, LogId, ReplicaId};
+use vedette_wire::{AgentName, BatchSeq, DecodeLimits, LogId, ReplicaId, SegmentDecoder};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{Shared, lock};
@@ -139,6 +140,22 @@ const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a client is asked to come again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// See [`crate::check_any_bytes`].
+pub(crate) fn check_any_bytes(bytes: &[u8]) {
+    let Ok(request) = Request::read(bytes) else { return };
+    let now = Timestamp::from_millis(i64::MAX / 4);
+    let mut log = PushLog::new(LogId::of_push(1));
+    let mut decoder = SegmentDecoder::new(DecodeLimits::default());
+    log.note_metadata(&request);
+    for _ in 0..2 {
+        let accepted = Accepted { now, oldest: Timestamp::MIN };
+        let Ok(appended) = log.append(&request, &request.series, accepted) else { return };
+        for (_, frame) in appended.batches {
+            decoder.decode(&frame).expect("whatever was pushed, its batch can be read");
+        }
+    }
+}
 
 impl Pushes {
     pub(crate) fn new(

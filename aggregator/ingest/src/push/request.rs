@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use prost::encoding::{WireType, encode_key, encode_varint};
-use vedette_model::{Labels, MetricKind};
+use vedette_exposition::protobuf::{Fields, FieldsError, Value, push_bytes};
+use vedette_model::{Exemplar, Labels, MetricKind};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::fields::{Fields, FieldsError, Value};
+use super::histogram::{PushedHistogram, read_histogram};
 
 /// What was pushed: `prometheus.WriteRequest`.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) series: Vec<PushedSeries>,
     pub(super) metadata: Vec<MetricMetadata>,
     samples: Vec<PushedSample>,
+    histograms: Vec<PushedHistogram>,
+    exemplars: Vec<Exemplar>,
     /// The labels of all series, each `prometheus.Label` with its length in front.
     labels: Vec<u8>,
 }
@@ -27,8 +29,8 @@ pub(super) struct PushedSeries {
     pub(super) key: u128,
     labels: Range<usize>,
     samples: Range<usize>,
-    /// Native histograms that came with it.
-    pub(super) histograms: usize,
+    histograms: Range<usize>,
+    exemplars: Range<usize>,
 }
 
 /// `prometheus.Sample`.
@@ -71,9 +73,14 @@ impl Request {
     /// Reads a body whose length was checked by [`decompressed_len`].
     pub(super) fn decode(body: &[u8]) -> Result<Self, RequestError> {
         let plain = snap::raw::Decoder::new().decompress_vec(body)?;
+        Ok(Self::read(&plain)?)
+    }
+
+    /// Reads what was in a body.
+    pub(super) fn read(plain: &[u8]) -> Result<Self, FieldsError> {
         let mut request = Self::default();
         request.labels.reserve(plain.len());
-        for field in Fields::of(&plain) {
+        for field in Fields::of(plain) {
             match field? {
                 (1, Value::Bytes(series)) => request.read_series(series)?,
                 (3, Value::Bytes(metadata)) => request.metadata.push(MetricMetadata::read(metadata)?),
@@ -85,12 +92,13 @@ impl Request {
 
     fn read_series(&mut self, series: &[u8]) -> Result<(), FieldsError> {
         let (labels, samples) = (self.labels.len(), self.samples.len());
-        let mut histograms = 0;
+        let (histograms, exemplars) = (self.histograms.len(), self.exemplars.len());
         for field in Fields::of(series) {
             match field? {
                 (1, Value::Bytes(label)) => push_label(&mut self.labels, label),
                 (2, Value::Bytes(sample)) => self.samples.push(PushedSample::read(sample)?),
-                (4, Value::Bytes(_)) => histograms += 1,
+                (3, Value::Bytes(exemplar)) => self.exemplars.extend(read_exemplar(exemplar)?),
+                (4, Value::Bytes(histogram)) => self.histograms.push(read_histogram(histogram)?),
                 _ => {}
             }
         }
@@ -98,13 +106,22 @@ impl Request {
             key: xxh3_128(&self.labels[labels..]),
             labels: labels..self.labels.len(),
             samples: samples..self.samples.len(),
-            histograms,
+            histograms: histograms..self.histograms.len(),
+            exemplars: exemplars..self.exemplars.len(),
         });
         Ok(())
     }
 
     pub(super) fn samples(&self, series: &PushedSeries) -> &[PushedSample] {
         &self.samples[series.samples.clone()]
+    }
+
+    pub(super) fn histograms(&self, series: &PushedSeries) -> &[PushedHistogram] {
+        &self.histograms[series.histograms.clone()]
+    }
+
+    pub(super) fn exemplars(&self, series: &PushedSeries) -> &[Exemplar] {
+        &self.exemplars[series.exemplars.clone()]
     }
 
     /// The labels of a series; `None` when Prometheus would not take them: without a metric's name, with a name twice or
@@ -160,6 +177,23 @@ impl MetricMetadata {
     }
 }
 
+/// `prometheus.Exemplar`; none when its labels are not UTF-8.
+fn read_exemplar(message: &[u8]) -> Result<Option<Exemplar>, FieldsError> {
+    let mut exemplar = Exemplar { labels: Labels::empty(), value: 0.0, at_ms: 0 };
+    let mut pairs = Vec::new();
+    for field in Fields::of(message) {
+        match field? {
+            (1, Value::Bytes(label)) => pairs.push(read_label(label)?),
+            (2, Value::Fixed64(bits)) => exemplar.value = f64::from_bits(bits),
+            (3, Value::Varint(at)) => exemplar.at_ms = at.cast_signed(),
+            _ => {}
+        }
+    }
+    let text = |(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?));
+    let pairs: Option<Vec<(&str, &str)>> = pairs.into_iter().map(text).collect();
+    Ok(pairs.map(|pairs| Exemplar { labels: Labels::from_pairs(pairs), ..exemplar }))
+}
+
 /// `prometheus.MetricMetadata.MetricType`; a number of a later release says nothing.
 fn kind_of(number: u64) -> MetricKind {
     match number {
@@ -192,11 +226,8 @@ pub(super) fn canonical_key(labels: &Labels) -> u128 {
     let (mut key, mut label) = (Vec::new(), Vec::new());
     for (name, value) in labels {
         label.clear();
-        for (number, text) in [(1, name), (2, value)] {
-            encode_key(number, WireType::LengthDelimited, &mut label);
-            encode_varint(text.len() as u64, &mut label);
-            label.extend_from_slice(text.as_bytes());
-        }
+        push_bytes(&mut label, 1, name.as_bytes());
+        push_bytes(&mut label, 2, value.as_bytes());
         push_label(&mut key, &label);
     }
     xxh3_128(&key)
@@ -210,30 +241,24 @@ fn push_label(labels: &mut Vec<u8>, label: &[u8]) {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use vedette_exposition::protobuf::{push_double, push_integer};
 
-    fn push_field(message: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-        encode_key(number, WireType::LengthDelimited, message);
-        encode_varint(bytes.len() as u64, message);
-        message.extend_from_slice(bytes);
-    }
+    use super::*;
 
     /// A `prometheus.TimeSeries`.
     pub(in super::super) fn series(labels: &[(&str, &str)], samples: &[(f64, i64)]) -> Vec<u8> {
         let mut message = Vec::new();
         for (name, value) in labels {
             let mut label = Vec::new();
-            push_field(&mut label, 1, name.as_bytes());
-            push_field(&mut label, 2, value.as_bytes());
-            push_field(&mut message, 1, &label);
+            push_bytes(&mut label, 1, name.as_bytes());
+            push_bytes(&mut label, 2, value.as_bytes());
+            push_bytes(&mut message, 1, &label);
         }
         for (value, at_ms) in samples {
             let mut sample = Vec::new();
-            encode_key(1, WireType::SixtyFourBit, &mut sample);
-            sample.extend(value.to_bits().to_le_bytes());
-            encode_key(2, WireType::Varint, &mut sample);
-            encode_varint(at_ms.cast_unsigned(), &mut sample);
-            push_field(&mut message, 2, &sample);
+            push_double(&mut sample, 1, *value);
+            push_integer(&mut sample, 2, *at_ms);
+            push_bytes(&mut message, 2, &sample);
         }
         message
     }
@@ -241,14 +266,13 @@ pub(super) mod tests {
     /// A body of these series, and of families with their help.
     pub(in super::super) fn body(series: &[Vec<u8>], families: &[(&str, &str)]) -> Vec<u8> {
         let mut request = Vec::new();
-        series.iter().for_each(|series| push_field(&mut request, 1, series));
+        series.iter().for_each(|series| push_bytes(&mut request, 1, series));
         for (family, help) in families {
             let mut metadata = Vec::new();
-            encode_key(1, WireType::Varint, &mut metadata);
-            encode_varint(1, &mut metadata);
-            push_field(&mut metadata, 2, family.as_bytes());
-            push_field(&mut metadata, 4, help.as_bytes());
-            push_field(&mut request, 3, &metadata);
+            push_integer(&mut metadata, 1, 1);
+            push_bytes(&mut metadata, 2, family.as_bytes());
+            push_bytes(&mut metadata, 4, help.as_bytes());
+            push_bytes(&mut request, 3, &metadata);
         }
         snap::raw::Encoder::new().compress_vec(&request).expect("compresses")
     }

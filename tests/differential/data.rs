@@ -1,0 +1,178 @@
+//! Series with all that queries stumble over: gaps, stale markers, resets, NaN and infinities, odd labels, buckets that
+//! are not cumulative.
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use vedette_model::STALE_NAN;
+use vedette_tests::push::{Pushed, PushedHistogram};
+
+/// Time between two samples of a series, but for jitter.
+pub(crate) const INTERVAL_MS: i64 = 15_000;
+/// Steps of the grid; not every series has a sample at each.
+pub(crate) const STEPS: i64 = 320;
+
+/// How a series goes on.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+    /// Small whole numbers, so that comparisons hit.
+    Small,
+    /// There now and then.
+    Sparse,
+    /// NaN, infinities, zeros of both signs, the largest and the smallest.
+    Weird,
+    /// The bucket of this rank of a classic histogram.
+    Bucket(u32),
+    /// A native histogram with bounds of this schema; whether there are floats as well, now and then.
+    Native(i32, bool),
+}
+
+struct Series {
+    labels: Vec<(String, String)>,
+    kind: Kind,
+    value: f64,
+    /// Of a native histogram.
+    buckets: Vec<u64>,
+    /// Steps for which there is nothing any more.
+    gap: i64,
+}
+
+/// Requests in the order of time, the last samples about `end_ms`.
+pub(crate) fn requests(end_ms: i64, seed: u64) -> Vec<Vec<Pushed>> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut series = all_series();
+    let mut requests = Vec::new();
+    for step in 0..STEPS {
+        let at = end_ms - (STEPS - 1 - step) * INTERVAL_MS;
+        let mut request = Vec::new();
+        for one in &mut series {
+            let at = at + random.random_range(0..40) - 20;
+            if let Kind::Native(schema, _) = one.kind
+                && let Some(histogram) = one.next_native(at, schema, &mut random)
+            {
+                let labels: Vec<_> =
+                    one.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                request.push(Pushed { histograms: vec![histogram], ..Pushed::new(&labels, &[]) });
+            } else if let Some(value) = one.next(&mut random) {
+                let labels: Vec<_> =
+                    one.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                request.push(Pushed::new(&labels, &[(value, at)]));
+            }
+        }
+        requests.push(request);
+    }
+    requests
+}
+
+fn all_series() -> Vec<Series> {
+    let mut all = Vec::new();
+    let mut add = |pairs: &[(&str, &str)], kind: Kind| {
+        let mut labels: Vec<_> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        labels.push(("job".to_owned(), "fuzz".to_owned()));
+        labels.sort();
+        all.push(Series { labels, kind, value: 0.0, buckets: vec![0; 6], gap: 0 });
+    };
+    for (a, b) in [("1", "x"), ("1", "y"), ("2", "x"), ("2", "y"), ("3", "xx"), ("", "z")] {
+        for (name, kind) in [
+            ("gauge", Kind::Gauge),
+            ("counter_total", Kind::Counter),
+            ("small", Kind::Small),
+            ("sparse", Kind::Sparse),
+            ("weird", Kind::Weird),
+        ] {
+            let pairs = [("__name__", name), ("a", a), ("b", b)];
+            let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            add(&pairs, kind);
+        }
+    }
+    for a in ["1", "2"] {
+        for (rank, le) in (0..).zip(["0.1", "0.5", "1", "2.5", "+Inf"]) {
+            add(&[("__name__", "lat_bucket"), ("a", a), ("le", le)], Kind::Bucket(rank));
+        }
+        add(&[("__name__", "lat_sum"), ("a", a)], Kind::Counter);
+        add(&[("__name__", "lat_count"), ("a", a)], Kind::Counter);
+    }
+    for (a, schema, mixed) in [("1", 0, false), ("2", 0, true), ("3", 3, true)] {
+        add(&[("__name__", "native"), ("a", a), ("b", "x")], Kind::Native(schema, mixed));
+    }
+    // No +Inf, and one that is no number.
+    for le in ["1", "2", "odd"] {
+        add(&[("__name__", "lat_bucket"), ("a", "3"), ("le", le)], Kind::Bucket(1));
+    }
+    for odd in ["ü", "a \"b\"", "back\\slash", "line\nbreak", "\u{1F600}"] {
+        add(&[("__name__", "utf8.näme"), ("x.y", odd)], Kind::Gauge);
+    }
+    add(&[("__name__", "utf8.näme")], Kind::Gauge);
+    all
+}
+
+impl Series {
+    /// Counts go up, and start anew at times; now and then there is none.
+    fn next_native(&mut self, at_ms: i64, schema: i32, random: &mut StdRng) -> Option<PushedHistogram> {
+        if random.random_ratio(1, 25) {
+            return None;
+        }
+        if random.random_ratio(1, 60) {
+            self.buckets.fill(0);
+            self.value = 0.0;
+        }
+        for bucket in &mut self.buckets {
+            let observed = random.random_range(0..4);
+            *bucket += observed;
+            self.value += observed as f64 * 1.5;
+        }
+        let (zero_count, buckets) = (self.buckets[0], self.buckets[1..].to_vec());
+        Some(PushedHistogram { at_ms, schema, sum: self.value, zero_count, offset: -1, buckets })
+    }
+
+    fn next(&mut self, random: &mut StdRng) -> Option<f64> {
+        if self.gap > 0 {
+            self.gap -= 1;
+            return None;
+        }
+        if matches!(self.kind, Kind::Native(_, false)) {
+            return None;
+        }
+        if random.random_ratio(1, 60) {
+            self.gap = random.random_range(1..50);
+            return if random.random_ratio(1, 2) { Some(STALE_NAN) } else { None };
+        }
+        let step = random.random_range(0.0..1.0);
+        self.value = match self.kind {
+            Kind::Gauge => self.value * 0.9 + (step - 0.5) * 100.0,
+            Kind::Counter if random.random_ratio(1, 50) => step,
+            Kind::Counter => self.value + (step * 20.0).floor(),
+            Kind::Small => (step * 4.0).floor(),
+            Kind::Sparse => {
+                self.gap = random.random_range(0..25);
+                (step * 10.0).round()
+            }
+            Kind::Weird => return Some(weird(random)),
+            Kind::Native(..) => step,
+            Kind::Bucket(_) if random.random_ratio(1, 80) => 0.0,
+            Kind::Bucket(rank) => self.value + (step * f64::from(3 * (rank + 1))).floor(),
+        };
+        Some(self.value)
+    }
+}
+
+fn weird(random: &mut StdRng) -> f64 {
+    const VALUES: [f64; 12] = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        -0.0,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        // No denormals: Go's logarithms of these are wrong on amd64.
+        1e-300,
+        1.0,
+        -1.0,
+        1e17,
+        0.1,
+    ];
+    VALUES[random.random_range(0..VALUES.len())]
+}
