@@ -123,9 +123,9 @@ impl Bits {
 mod tests {
     use super::*;
 
-    /// As Prometheus 3.5.3 wrote them: `promtool tsdb dump` reads back what was put in.
+    /// By hand from the diagram above; that Prometheus reads such chunks, `tests/differential` shows.
     #[test]
-    fn bytes_are_those_of_prometheus() {
+    fn bytes_are_those_of_the_diagram() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(encode(&[], &[])), "0000");
         assert_eq!(hex(encode(&[1], &[1.0])), "0001023ff0000000000000");
