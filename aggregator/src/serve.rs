@@ -78,7 +78,11 @@ struct Running {
 impl Running {
     async fn start(flags: &Flags, config: &Config, storage: Storage) -> Result<Self> {
         let configured = advertise::addresses(config, config.quic_listen);
+        let founding = !Group::exists(&config.path)?;
         let group = Arc::new(Group::open(&config.path, &configured, clock::now())?);
+        if founding {
+            group.members().set_lease(config.lease)?;
+        }
         // Its text says all: the chain would say it twice.
         let endpoint = server_endpoint(config.quic_listen, &group.identity())
             .map_err(|error| anyhow!(error.to_string()))?;

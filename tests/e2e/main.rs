@@ -1,5 +1,6 @@
 //! End to end: the real binaries on loopback, asked through the API that users have, and hurt on the way.
 
+mod catch_up;
 mod continuity;
 mod deletes;
 mod disk;

@@ -7,7 +7,7 @@ use vedette_tests::{Agent, Aggregator, Api, GENEROUS, eventually, run_for, unix_
 
 use crate::continuity::await_whole;
 
-const PROBE: &str = "node_boot_time_seconds";
+pub(crate) const PROBE: &str = "node_boot_time_seconds";
 
 /// Everything, raw and evaluated.
 const EXPRESSIONS: [&str; 6] = [
@@ -47,7 +47,8 @@ fn two_replicas_answer_the_same_after_one_was_away() -> Result<()> {
     compare(&first.api(), &second.api(), start, end)
 }
 
-fn compare(first: &Api, second: &Api, start: i64, end: i64) -> Result<()> {
+/// Waits until both answer the same over the range.
+pub(crate) fn compare(first: &Api, second: &Api, start: i64, end: i64) -> Result<()> {
     eventually("both answer the same", GENEROUS, || {
         for expression in EXPRESSIONS {
             let answers = [first.query(expression, Some(end))?, second.query(expression, Some(end))?];

@@ -8,7 +8,7 @@ use vedette_transport::{AcceptError, Accepted, Handshake, Listener, close, serve
 use vedette_wire::control::EnrollAnswer;
 use vedette_wire::session::CloseCode;
 
-use crate::peers::StoredFrames;
+use crate::peers::Stored;
 use crate::{Shared, session};
 
 /// Takes calls until `stop`; returns when all connections are done with.
@@ -54,10 +54,10 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
         }
         Ok(Accepted::Peer { replica, connection }) => {
             shared.metrics.handshakes.with_label_values(&["peer"]).inc();
-            let frames = Arc::new(StoredFrames(shared.storage.clone()));
+            let store = Arc::new(Stored(Arc::clone(&shared)));
             let served = tokio::select! {
                 () = stop.cancelled() => return,
-                served = serve_peer(&connection, shared.group.members(), frames) => served,
+                served = serve_peer(&connection, shared.group.members(), store) => served,
             };
             if let Err(error) = served {
                 tracing::debug!(%replica, %error, "a peer's connection broke");

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! call ─ handshake ─┬─ data    ─ ReplicaSession ─ Storage::submit ─ (synced) ─ ack
-//!                   ├─ peer    ─ membership, batches that another replica misses
+//!                   ├─ peer    ─ membership, batches and parts that another replica lacks
 //!                   └─ enrol   ─ Group signs
 //! push ─ remote write ─ PushLog      ─ Storage::submit ─ (synced) ─ 204
 //! ```
@@ -17,6 +17,7 @@
 #![warn(missing_docs)]
 
 mod accept;
+mod catch_up;
 mod metrics;
 mod peers;
 mod push;
@@ -31,7 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quinn::Endpoint;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_model::Timestamp;
 use vedette_storage::Storage;
@@ -42,6 +44,7 @@ use vedette_wire::{AgentName, BatchSeq, LogId};
 
 pub use push::{PushAck, PushAnswer, PushLimits, RemoteWrite};
 
+use catch_up::{NEWS_MAX, News};
 use metrics::IngestMetrics;
 use peers::Deletions;
 use push::{PushMetrics, Pushes};
@@ -71,6 +74,10 @@ pub struct IngestLimits {
     pub stall_timeout: Duration,
     /// What pushes may take.
     pub push: PushLimits,
+    /// Time between two looks at a peer that has something that is lacking here; ten times that when it has nothing.
+    pub catch_up_interval: Duration,
+    /// How fast parts are copied from peers.
+    pub catch_up_bytes_per_second_max: u64,
 }
 
 impl Default for IngestLimits {
@@ -82,6 +89,8 @@ impl Default for IngestLimits {
             unacknowledged_bytes_max: 2 << 20,
             stall_timeout: Duration::from_secs(10),
             push: PushLimits::default(),
+            catch_up_interval: Duration::from_secs(60),
+            catch_up_bytes_per_second_max: 32 << 20,
         }
     }
 }
@@ -117,11 +126,18 @@ struct Shared {
     /// Newcomers that may be served at once: they have shown no certificate.
     enrolments: Semaphore,
     pushes: Pushes,
+    /// Parts that peers may copy at once.
+    exports: Arc<Semaphore>,
+    news: mpsc::Sender<News>,
+    /// Taken by the first [`Ingest::serve`].
+    heard: Mutex<Option<mpsc::Receiver<News>>>,
     clock: Clock,
 }
 
 /// See [`Shared::enrolments`].
 const ENROLMENTS_MAX: usize = 64;
+/// See [`Shared::exports`]. Each reads the disk on a thread of its own.
+const EXPORTS_MAX: usize = 2;
 
 impl Ingest {
     /// Nothing is taken before [`Ingest::serve`]. Fails when the registry already has metrics of the same names.
@@ -135,6 +151,7 @@ impl Ingest {
         let metrics = IngestMetrics::register(registry)?;
         let pushes =
             Pushes::new(&storage, group.replica(), limits.push.clone(), PushMetrics::register(registry)?);
+        let (news, heard) = mpsc::channel(NEWS_MAX);
         let shared = Shared {
             storage,
             group,
@@ -147,18 +164,26 @@ impl Ingest {
             refusals: Mutex::new(Refusals::default()),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             pushes,
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            news,
+            heard: Mutex::new(Some(heard)),
             clock: Clock::start(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Takes calls and exchanges membership until `stop`, then ends all sessions.
+    /// Takes calls, exchanges membership and copies what is lacking from peers until `stop`, then ends all sessions.
     pub async fn serve(&self, stop: CancellationToken) {
-        let peers = tokio::spawn(peers::keep_in_touch(Arc::clone(&self.shared), stop.clone()));
-        let shipping = tokio::spawn(push::ship(Arc::clone(&self.shared), stop.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(peers::keep_in_touch(Arc::clone(&self.shared), stop.clone()));
+        tasks.spawn(push::ship(Arc::clone(&self.shared), stop.clone()));
+        let heard = lock(&self.shared.heard).take();
+        if let Some(heard) = heard {
+            tasks.spawn(catch_up::run(Arc::clone(&self.shared), heard, stop.clone()));
+        }
         accept::serve(Arc::clone(&self.shared), stop).await;
-        for task in [peers, shipping] {
-            if let Err(error) = task.await {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
                 tracing::error!(%error, "a task that talks to peers failed");
             }
         }
@@ -199,6 +224,10 @@ impl Shared {
         let frames = peers::fetch(self, log, from, to).await;
         let batches = frames.last().map_or(0, |last| (last.header.last_seq.0 + 1).saturating_sub(from.0));
         self.metrics.gap_batches_recovered.inc_by(batches);
+        if frames.last().is_none_or(|last| last.header.last_seq < to) {
+            // What is left is recorded as a gap; a peer may have it in parts.
+            self.tell_catch_up(News::Gap);
+        }
         frames
     }
 }

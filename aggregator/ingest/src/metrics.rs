@@ -16,6 +16,19 @@ pub(crate) struct IngestMetrics {
     pub(crate) identity_conflict: IntGaugeVec,
     pub(crate) peer_exchanges: IntCounterVec,
     pub(crate) gap_batches_recovered: IntCounter,
+    pub(crate) catch_up: CatchUpMetrics,
+}
+
+/// What is copied from and for peers.
+pub(crate) struct CatchUpMetrics {
+    pub(crate) running: IntGauge,
+    pub(crate) lacking_batches: IntGauge,
+    pub(crate) parts: IntCounter,
+    pub(crate) bytes: IntCounter,
+    pub(crate) samples: IntCounter,
+    pub(crate) batches: IntCounter,
+    pub(crate) failures: IntCounterVec,
+    pub(crate) bytes_sent: IntCounter,
 }
 
 impl IngestMetrics {
@@ -78,6 +91,7 @@ impl IngestMetrics {
                 "vedette_aggregator_gap_batches_recovered_total",
                 "Batches that an agent no longer had and a peer did.",
             )?,
+            catch_up: CatchUpMetrics::register(registry)?,
         };
         registry.register(Box::new(metrics.sessions.clone()))?;
         registry.register(Box::new(metrics.handshakes.clone()))?;
@@ -91,6 +105,54 @@ impl IngestMetrics {
         registry.register(Box::new(metrics.identity_conflict.clone()))?;
         registry.register(Box::new(metrics.peer_exchanges.clone()))?;
         registry.register(Box::new(metrics.gap_batches_recovered.clone()))?;
+        Ok(metrics)
+    }
+}
+
+impl CatchUpMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            running: IntGauge::new(
+                "vedette_aggregator_catch_up_running",
+                "Whether parts are being copied from a peer.",
+            )?,
+            lacking_batches: IntGauge::new(
+                "vedette_aggregator_catch_up_lacking_batches",
+                "Batches that a peer had and this replica had not, when it last looked; agents may still bring them.",
+            )?,
+            parts: IntCounter::new(
+                "vedette_aggregator_catch_up_parts_copied_total",
+                "Parts copied from peers.",
+            )?,
+            bytes: IntCounter::new("vedette_aggregator_catch_up_bytes_copied_total", "Their bytes.")?,
+            samples: IntCounter::new(
+                "vedette_aggregator_catch_up_samples_copied_total",
+                "Their samples, those that were here already included.",
+            )?,
+            batches: IntCounter::new(
+                "vedette_aggregator_catch_up_batches_copied_total",
+                "Batches that this replica lacked and has by copying parts.",
+            )?,
+            failures: IntCounterVec::new(
+                Opts::new(
+                    "vedette_aggregator_catch_up_failures_total",
+                    "Looks at peers, and copies, that did not work.",
+                ),
+                &["reason"],
+            )?,
+            bytes_sent: IntCounter::new(
+                "vedette_aggregator_catch_up_bytes_sent_total",
+                "Bytes of parts that peers have copied.",
+            )?,
+        };
+        registry.register(Box::new(metrics.running.clone()))?;
+        registry.register(Box::new(metrics.lacking_batches.clone()))?;
+        registry.register(Box::new(metrics.parts.clone()))?;
+        registry.register(Box::new(metrics.bytes.clone()))?;
+        registry.register(Box::new(metrics.samples.clone()))?;
+        registry.register(Box::new(metrics.batches.clone()))?;
+        registry.register(Box::new(metrics.failures.clone()))?;
+        registry.register(Box::new(metrics.bytes_sent.clone()))?;
         Ok(metrics)
     }
 }

@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use vedette_storage::Storage;
+use vedette_storage::PartName;
 use vedette_transport::{
-    Connected, Frame, PeerFrames, PeerStore, Protocol, close, connect, exchange_members, fetch_frames,
-    tell_deletion,
+    Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, close, connect, exchange_members,
+    fetch_frames, tell_deletion,
 };
-use vedette_wire::control::{Deletion, FetchFrames, Member};
+use vedette_wire::control::{Deletion, FetchFrames, FetchPart, ListLogs, ListParts, Member};
 use vedette_wire::session::CloseCode;
 use vedette_wire::{BatchSeq, FrameKind, LogId, ReplicaId};
 
+use crate::catch_up::News;
 use crate::{Shared, lock};
 
 /// Time between two exchanges of membership with a peer.
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long peers are asked for a gap before it is recorded as a hole.
+/// How long peers are asked for a gap's frames before it is recorded; what they have in parts is copied later.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes that are fetched for one gap at most; what is behind stays a hole.
+/// Bytes that are fetched for one gap at most; what is behind is recorded as well.
 const RECOVER_BYTES_MAX: usize = 64 << 20;
 
 /// Exchanges membership with every peer, now, regularly, and when it changes here, until `stop`.
@@ -57,7 +58,10 @@ async fn exchange(shared: &Shared, peer: &Member) {
         }
     };
     match outcome {
-        Ok(_members) => shared.metrics.peer_exchanges.with_label_values(&["done"]).inc(),
+        Ok(_members) => {
+            shared.metrics.peer_exchanges.with_label_values(&["done"]).inc();
+            shared.tell_catch_up(News::Reachable(peer.replica));
+        }
         Err(message) => {
             shared.metrics.peer_exchanges.with_label_values(&["failed"]).inc();
             shared.refused("peer_unreachable", &peer.replica.to_string(), &message);
@@ -178,17 +182,43 @@ async fn fetch_segment_start(
     }
 }
 
-/// What this replica can give its peers: what is in storage's log. That reaches back some minutes, and further for
-/// logs whose segment is still open; what is only in parts is not here, and peers record a hole.
-pub(crate) struct StoredFrames(pub(crate) Storage);
+/// What this replica can give its peers: frames that are in storage's log, and what is in parts.
+pub(crate) struct Stored(pub(crate) Arc<Shared>);
 
-impl PeerStore for StoredFrames {
+impl PeerStore for Stored {
     fn fetch(&self, wanted: &FetchFrames, bytes_max: usize) -> Result<Vec<Vec<u8>>, String> {
-        let frames = self.0.frames(wanted.log, wanted.from, wanted.to, bytes_max);
+        let frames = self.0.storage.frames(wanted.log, wanted.from, wanted.to, bytes_max);
         frames.map_err(|fault| fault.to_string())
     }
 
     fn delete(&self, deletion: &Deletion) -> Result<(), String> {
-        self.0.take_deletion(deletion.id, &deletion.record).map_err(|error| error.to_string())
+        self.0.storage.take_deletion(deletion.id, &deletion.record).map_err(|error| error.to_string())
+    }
+
+    fn list_logs(&self, list: &ListLogs, bytes_max: usize) -> Result<Vec<u8>, String> {
+        self.0.storage.list_logs(list.after, bytes_max).map_err(|fault| fault.to_string())
+    }
+
+    fn list_parts(&self, list: &ListParts, bytes_max: usize) -> Result<Vec<u8>, String> {
+        let after = list.after.map(|part| PartName { day: part.day, number: part.number });
+        self.0.storage.list_parts(after, &list.logs, bytes_max).map_err(|fault| fault.to_string())
+    }
+
+    fn part(&self, wanted: &FetchPart) -> Result<Option<PartChunks>, String> {
+        let Ok(permit) = Arc::clone(&self.0.exports).try_acquire_owned() else {
+            let message = "too many parts are being copied at once";
+            self.0.refused("exports", "peers", message);
+            return Err(message.to_owned());
+        };
+        let name = PartName { day: wanted.part.day, number: wanted.part.number };
+        let Some(mut export) = self.0.storage.export(name, &wanted.logs) else { return Ok(None) };
+        let sent = self.0.metrics.catch_up.bytes_sent.clone();
+        Ok(Some(Box::new(std::iter::from_fn(move || {
+            // Held for as long as the part is read.
+            let _permit = &permit;
+            let chunk = export.next_chunk().transpose()?;
+            sent.inc_by(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
+            Some(chunk)
+        }))))
     }
 }

@@ -441,7 +441,8 @@ impl Driver<'_> {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// Never, when there is no time.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

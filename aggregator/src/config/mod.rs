@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) origins: Matcher,
     pub(crate) http: HttpLimits,
     pub(crate) ingest: IngestLimits,
+    /// What a group that is founded here begins with.
+    pub(crate) lease: Duration,
     pub(crate) query: QueryLimits,
     pub(crate) read: ReadLimits,
     pub(crate) engine: EngineOptions,
@@ -150,6 +152,7 @@ impl Default for Config {
             origins: origins(".*").expect("a valid pattern"),
             http: HttpLimits::default(),
             ingest: IngestLimits::default(),
+            lease: vedette_transport::LEASE,
             query: QueryLimits::default(),
             read: ReadLimits::default(),
             engine: EngineOptions::default(),
@@ -175,6 +178,7 @@ impl Reader {
         self.ingest_limits(raw, &mut config)?;
         self.push(raw, &mut config)?;
         self.read_limits(raw, &mut config)?;
+        self.members(raw, &mut config)?;
         self.query_limits(raw, &mut config)?;
         self.http_limits(raw, &mut config)?;
         self.file.read("enable_feature", &raw.enable_feature, |features| {
@@ -235,6 +239,10 @@ impl Reader {
             self.count("storage.queue_frames_max", &raw.queue_frames_max, storage.queue_frames_max)?;
         storage.queue_bytes_max =
             self.count("storage.queue_bytes_max", &raw.queue_bytes_max, storage.queue_bytes_max)?;
+        storage.generations_max =
+            self.at_least_two("storage.generations_max", &raw.generations_max, storage.generations_max)?;
+        storage.merge_parts_min =
+            self.at_least_two("storage.merge_parts_min", &raw.merge_parts_min, storage.merge_parts_min)?;
         storage.logs_max = self.count("storage.logs_max", &raw.logs_max, storage.logs_max)?;
         storage.block_cache_bytes =
             self.count("storage.block_cache_bytes", &raw.block_cache_bytes, storage.block_cache_bytes)?;
@@ -291,6 +299,21 @@ impl Reader {
             &raw.unacknowledged_bytes_max,
             limits.unacknowledged_bytes_max,
         )?;
+        limits.catch_up_bytes_per_second_max = self.count(
+            "limits.catch_up_bytes_per_second_max",
+            &raw.catch_up_bytes_per_second_max,
+            limits.catch_up_bytes_per_second_max,
+        )?;
+        Ok(())
+    }
+
+    fn members(&self, raw: &RawConfig, config: &mut Config) -> Result<(), ConfigError> {
+        let raw = &raw.members;
+        let lease = config.lease.as_millis() as i64;
+        config.lease = millis(self.duration("members.lease", &raw.lease, lease)?);
+        let interval = config.ingest.catch_up_interval.as_millis() as i64;
+        config.ingest.catch_up_interval =
+            millis(self.duration("members.catch_up_interval", &raw.catch_up_interval, interval)?);
         Ok(())
     }
 
@@ -355,6 +378,20 @@ impl Reader {
     fn duration(&self, key: &'static str, value: &Key<String>, default: i64) -> Result<i64, ConfigError> {
         let Some(value) = value else { return Ok(default) };
         positive_duration(&value.value).map_err(|reason| self.file.error(key, value, reason))
+    }
+
+    /// A number above one.
+    fn at_least_two(
+        &self,
+        key: &'static str,
+        value: &Key<usize>,
+        default: usize,
+    ) -> Result<usize, ConfigError> {
+        match value {
+            None => Ok(default),
+            Some(value) if value.value >= 2 => Ok(value.value),
+            Some(value) => Err(self.file.error(key, value, "must be at least 2".to_owned())),
+        }
     }
 
     /// A number above zero.
@@ -434,6 +471,11 @@ mod tests {
                 "quic:\n  advertise: [nowhere]\n",
                 "aggregator.yml:2: quic.advertise: \"nowhere\" is not host:port",
             ),
+            (
+                "storage:\n  generations_max: 1\n",
+                "aggregator.yml:2: storage.generations_max: must be at least 2",
+            ),
+            ("members:\n  lease: 0s\n", "aggregator.yml:2: members.lease: must be above 0"),
             ("enable_feature: [x]\n", "aggregator.yml:1: enable_feature: unknown feature \"x\""),
             ("storages: {}\n", "aggregator.yml:1: unknown field `storages`"),
             ("global:\n  scrape_interval: 1s\n", "aggregator.yml:2: unknown field `scrape_interval`"),

@@ -17,7 +17,7 @@ pub(super) struct RawConfig {
     pub(super) web: RawWeb,
     pub(super) push: RawPush,
     pub(super) limits: RawLimits,
-    /// The group keeps its membership itself; so far there is nothing to set.
+    /// Who the members are, the group keeps itself.
     pub(super) members: RawMembers,
     pub(super) enable_feature: Key<Vec<String>>,
     pub(super) log: RawLog,
@@ -41,6 +41,8 @@ pub(super) struct RawStorage {
     pub(super) queue_frames_max: Key<usize>,
     pub(super) queue_bytes_max: Key<usize>,
     pub(super) logs_max: Key<usize>,
+    pub(super) generations_max: Key<usize>,
+    pub(super) merge_parts_min: Key<usize>,
     pub(super) block_cache_bytes: Key<usize>,
 }
 
@@ -78,6 +80,7 @@ pub(super) struct RawLimits {
     pub(super) push_requests_max: Key<usize>,
     pub(super) push_bytes_max: Key<usize>,
     pub(super) push_request_bytes_max: Key<usize>,
+    pub(super) catch_up_bytes_per_second_max: Key<u64>,
     pub(super) http_connections_max: Key<usize>,
     pub(super) http_read_timeout: Key<String>,
     pub(super) query_timeout: Key<String>,
@@ -90,7 +93,10 @@ pub(super) struct RawLimits {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawMembers {}
+pub(super) struct RawMembers {
+    pub(super) lease: Key<String>,
+    pub(super) catch_up_interval: Key<String>,
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -56,12 +56,25 @@ pub(crate) fn open(sealed: &[u8], what: &'static str) -> Result<Vec<u8>, BytesEr
 
 /// As [`open`], of any version up to `newest`; gives that as well.
 pub(crate) fn open_up_to(newest: u8, sealed: &[u8], what: &'static str) -> Result<(u8, Vec<u8>), BytesError> {
+    open_bounded(newest, sealed, what, OPENED_BYTES_MAX)
+}
+
+/// As [`open_up_to`], of no more than `bytes_max` bytes.
+pub(crate) fn open_bounded(
+    newest: u8,
+    sealed: &[u8],
+    what: &'static str,
+    bytes_max: usize,
+) -> Result<(u8, Vec<u8>), BytesError> {
     let known = |version: u8| (1..=newest).contains(&version);
     match *sealed {
-        [version, PLAIN, ref plain @ ..] if known(version) => Ok((version, plain.to_vec())),
+        [version, PLAIN, ref plain @ ..] if known(version) && plain.len() <= bytes_max => {
+            Ok((version, plain.to_vec()))
+        }
+        [version, PLAIN, ..] if known(version) => Err(BytesError::damaged(what, "too long")),
         [version, ZSTD, ref rest @ ..] if known(version) => {
             let mut reader = Reader::new(rest, what);
-            let len = reader.count(OPENED_BYTES_MAX)?;
+            let len = reader.count(bytes_max)?;
             match zstd::bulk::decompress(reader.rest(), len) {
                 Ok(plain) if plain.len() == len => Ok((version, plain)),
                 Ok(_) => Err(BytesError::damaged(what, "shorter than it says")),

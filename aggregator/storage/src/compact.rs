@@ -78,16 +78,12 @@ pub(crate) fn plan(
 
 /// Writes the merged part. Columns stay apart by log, because which log wins a conflict must be known whatever is
 /// merged later. What was deleted is left out.
-pub(crate) fn write_merged(
-    core: &Core,
-    plan: &Plan,
-    number: u64,
-    created: Timestamp,
-) -> Result<Merged, MergeError> {
+pub(crate) fn write_merged(core: &Core, plan: &Plan, created: Timestamp) -> Result<Merged, MergeError> {
     let options = Options::default();
     let tombstones = Arc::clone(&core.lock().tombstones);
     let partition = plan.parts.first().map_or(Partition(1), |part| part.record.id.partition);
-    let mut writer = PartWriter::create(&options, &core.config, PartId { partition, number })?;
+    let mut writer =
+        PartWriter::create(&options, &core.config, PartId { partition, number: core.next_part() })?;
     let mut cursors = Vec::new();
     for part in &plan.parts {
         cursors.push(Cursor::new(Arc::clone(part))?);

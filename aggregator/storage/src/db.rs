@@ -47,7 +47,7 @@ fn open_strictly(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> {
     if staging.exists() {
         std::fs::remove_dir_all(&staging).map_err(disk)?;
     }
-    std::fs::create_dir_all(&staging).map_err(disk)?;
+    std::fs::create_dir_all(copies(path)).map_err(disk)?;
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -126,10 +126,16 @@ pub(crate) fn staging(path: &Path) -> PathBuf {
     path.join(STAGING)
 }
 
-/// Deletes what an attempt that failed has left in [`staging`]. What can not be deleted goes at the next start.
+/// Where parts that are copied from other replicas are written. It takes long, and failures of others do not matter.
+pub(crate) fn copies(path: &Path) -> PathBuf {
+    staging(path).join("copies")
+}
+
+/// Deletes what an attempt that failed has left in [`staging`], but for [`copies`]. What can not be deleted goes at the next start.
 pub(crate) fn clear_staging(path: &Path) {
     let Ok(entries) = std::fs::read_dir(staging(path)) else { return };
     for entry in entries.flatten() {
+        // Fails for the folder of copies, which stays.
         std::fs::remove_file(entry.path()).ok();
     }
 }

@@ -24,13 +24,8 @@ pub(crate) struct NewParts {
     pub(crate) conflicts: u64,
 }
 
-/// Writes the head's parts, numbered from `next_part` on.
-pub(crate) fn write_parts(
-    core: &Core,
-    frozen: &Frozen,
-    created: Timestamp,
-    next_part: &mut u64,
-) -> Result<NewParts, WriteError> {
+/// Writes the head's parts.
+pub(crate) fn write_parts(core: &Core, frozen: &Frozen, created: Timestamp) -> Result<NewParts, WriteError> {
     let options = Options::default();
     let tombstones = Arc::clone(&core.lock().tombstones);
     let mut writers: BTreeMap<Partition, PartWriter<'_>> = BTreeMap::new();
@@ -74,8 +69,7 @@ pub(crate) fn write_parts(
             let writer = match writers.entry(partition) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    *next_part += 1;
-                    let id = PartId { partition, number: *next_part };
+                    let id = PartId { partition, number: core.next_part() };
                     entry.insert(PartWriter::create(&options, &core.config, id)?)
                 }
             };

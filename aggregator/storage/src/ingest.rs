@@ -357,6 +357,15 @@ impl Ingest {
         }
     }
 
+    /// A log ends later than its frames: batches came in parts. Its decoder stays where it is, so that frames that
+    /// lead on from there still do.
+    pub(crate) fn raise(&mut self, log: LogId, watermark: u64) {
+        if let Some(work) = self.logs.get_mut(&log) {
+            work.watermark = work.watermark.max(watermark);
+        }
+        self.publish_segment(log);
+    }
+
     /// The log's watermark as acknowledged.
     pub(crate) fn watermark(&self, log: LogId) -> BatchSeq {
         BatchSeq(self.logs.get(&log).map_or(0, |work| work.watermark))
@@ -383,7 +392,7 @@ impl Ingest {
         self.head += 1;
         // Or a log that is never written to again would keep its last head's rows in memory.
         self.logs.values_mut().for_each(|work| work.blocks.clear());
-        let oldest = now.minus_millis(self.core.config.retention_ms).minus_millis(DAY_MS);
+        let oldest = self.core.forgotten_before(now);
         let mut guard = self.core.lock();
         let state = &mut *guard;
         // A log that the writer thread still knows was written to lately, whatever its times say.
@@ -563,8 +572,6 @@ impl Ingest {
         Ok(())
     }
 }
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Why the log could not be read again.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 //! | `queue`, `writer` | frames from any thread to the one that writes them, many with one sync |
 //! | `ingest` | a frame decoded, written to the log, applied to the head; the log read again at the start |
 //! | `frames` | frames read from the log for other replicas |
+//! | `copy` | parts given to other replicas, and taken from them |
 //! | `head` | samples that are in no part yet, row by row |
 //! | `freeze`, `part_writer` | the head turned into columns, one part a day, all ingested in one call |
 //! | `compact`, `maintain` | parts merged, days past retention deleted, a failed disk waited for |
@@ -31,6 +32,7 @@ mod bytes;
 mod catalogue;
 mod compact;
 mod config;
+mod copy;
 mod db;
 mod error;
 mod frames;
@@ -61,6 +63,9 @@ mod writer;
 pub use admission::SeriesCount;
 pub use append::{Append, AppendOutcome, AppendRefusal, Busy, Done, Resume, StorageFault};
 pub use config::StorageConfig;
+pub use copy::{
+    ImportError, Imported, Lack, LogListing, Lot, PartExport, PartListing, PartName, PeerLog, PeerPart,
+};
 pub use error::{DeleteError, OpenError};
 pub use statistics::Statistics;
 pub use status::{LogStatus, TimeRange, WriterStatus};
@@ -99,4 +104,5 @@ pub fn check_any_bytes(bytes: &[u8]) {
     }
     part::check_any_bytes(bytes);
     histograms::check_any_bytes(bytes);
+    copy::check_any_bytes(bytes);
 }

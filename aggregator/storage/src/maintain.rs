@@ -31,8 +31,6 @@ const MERGES_MAX: usize = 4;
 /// What maintenance remembers from one time to the next.
 #[derive(Default)]
 pub(crate) struct Maintenance {
-    /// The number of the last part.
-    last_part: u64,
     /// When the head was first seen with something in it.
     head_since: Option<Timestamp>,
     retry_at: Option<Timestamp>,
@@ -79,8 +77,6 @@ impl Maintenance {
         db: &Arc<Db>,
         now: Timestamp,
     ) -> Result<(), MaintainError> {
-        let newest = core.lock().parts.iter().map(|part| part.record.id.number).max().unwrap_or(0);
-        self.last_part = self.last_part.max(newest);
         self.delete_garbage(core, db)?;
         if self.freeze_due(core, now) {
             self.freeze(core, queue, db, now)?;
@@ -107,8 +103,6 @@ impl Maintenance {
     /// Freezes the head now, whatever its size.
     pub(crate) fn freeze_now(&mut self, core: &Core, queue: &Queue, now: Timestamp) -> bool {
         let Some(db) = core.lock().db.clone() else { return false };
-        let newest = core.lock().parts.iter().map(|part| part.record.id.number).max().unwrap_or(0);
-        self.last_part = self.last_part.max(newest);
         self.freeze(core, queue, &db, now).is_ok()
     }
 
@@ -143,7 +137,7 @@ impl Maintenance {
         let Some(frozen) = core.lock().frozen.clone() else { return Ok(()) };
         let _watch = Stopwatch::start(&core.counters.freeze_micros);
         core.crash_point("freeze_before_write");
-        let new = write_parts(core, &frozen, now, &mut self.last_part)?;
+        let new = write_parts(core, &frozen, now)?;
         let records = freeze_records(&frozen, &new.records);
         core.crash_point("freeze_before_ingest");
         db::ingest(db, &core.config.path, new.files, &records)?;
@@ -157,8 +151,7 @@ impl Maintenance {
 
     fn merge(&mut self, core: &Core, db: &Arc<Db>, plan: Plan, now: Timestamp) -> Result<(), MaintainError> {
         let _watch = Stopwatch::start(&core.counters.merge_micros);
-        self.last_part += 1;
-        let merged = write_merged(core, &plan, self.last_part, now)?;
+        let merged = write_merged(core, &plan, now)?;
         let mut records = Records::new();
         let replaced: Vec<PartId> = plan.parts.iter().map(|part| part.record.id).collect();
         records.extend(replaced.iter().map(|id| (keys::part_record(*id), None)));
@@ -176,8 +169,7 @@ impl Maintenance {
     /// Records a deletion and shows it, both at once.
     pub(crate) fn delete(&mut self, core: &Core, mut tombstone: Tombstone) -> Result<(), DeleteError> {
         let Some(db) = core.lock().db.clone() else { return Err(StorageFault::Closed.into()) };
-        let newest = core.lock().parts.iter().map(|part| part.record.id.number).max().unwrap_or(0);
-        tombstone.parts_through = self.last_part.max(newest);
+        tombstone.parts_through = core.last_part();
         let known = Arc::clone(&core.lock().tombstones);
         if known.iter().any(|other| other.id == tombstone.id) {
             return Ok(());
@@ -221,7 +213,6 @@ impl Maintenance {
         let Some(family) = db.cf_handle(PARTS) else { return Ok(()) };
         for id in garbage {
             core.crash_point("garbage");
-            self.last_part = self.last_part.max(id.number);
             let (from, to) = (id.prefix(), id.end_prefix());
             db.delete_file_in_range_cf(&family, from, to)?;
             let mut rest = db.raw_iterator_cf(&family);

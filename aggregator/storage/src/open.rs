@@ -28,7 +28,9 @@ pub(crate) fn open(core: &Arc<Core>) -> Result<Opened, OpenError> {
     let db = Arc::new(db);
     let records = read_part_records(core, &db)?;
     let known: BTreeSet<PartId> = records.iter().map(|record| record.id).collect();
-    *core.garbage.lock().unwrap_or_else(PoisonError::into_inner) = left_over(core, &db, &known)?;
+    let left = left_over(core, &db, &known)?;
+    known.iter().chain(&left).for_each(|id| core.part_taken(id.number));
+    *core.garbage.lock().unwrap_or_else(PoisonError::into_inner) = left;
     let parts = records
         .into_iter()
         .map(|record| Arc::new(Part::new(record, Arc::clone(&db), Arc::clone(&core.garbage))));

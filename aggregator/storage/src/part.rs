@@ -23,7 +23,7 @@ use crate::record::PartRecord;
 use crate::samples::Run;
 
 /// No column has more samples: a day of one every millisecond.
-const COLUMN_SAMPLES_MAX: usize = 86_400_000;
+pub(crate) const COLUMN_SAMPLES_MAX: usize = 86_400_000;
 /// Decoded columns of times that one reader keeps.
 const TIMES_KEPT_MAX: usize = 4096;
 
@@ -307,7 +307,11 @@ impl Part {
 fn decode_metadata(bytes: &[u8]) -> Result<Vec<Metadata>, BytesError> {
     const WHAT: &str = "a family's metadata";
     let plain = open(bytes, WHAT)?;
-    let mut reader = Reader::new(&plain, WHAT);
+    read_metadata(&mut Reader::new(&plain, WHAT))
+}
+
+/// What is known of one family.
+pub(crate) fn read_metadata(reader: &mut Reader<'_>) -> Result<Vec<Metadata>, BytesError> {
     let count = reader.elements()?;
     (0..count)
         .map(|_| {
@@ -480,7 +484,8 @@ impl PartReader {
         Ok(columns.filter_map(|column| Some(logs.get(column.log as usize)?.log)).collect())
     }
 
-    fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
+    /// The series' columns, one a log.
+    pub(crate) fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
         let group = ordinal / COLUMNS_GROUP;
         if self.columns.as_ref().is_none_or(|kept| kept.number != group) {
             let (version, plain) = self.part.opened_columns(group)?;
@@ -494,7 +499,8 @@ impl PartReader {
         read_columns(&kept.plain, start, kept.version).map_err(|source| self.part.bytes_error(source))
     }
 
-    fn column_bytes(&self, place: &std::ops::Range<usize>) -> &[u8] {
+    /// Bytes of a column of the series that was read last, as they are stored.
+    pub(crate) fn column_bytes(&self, place: &std::ops::Range<usize>) -> &[u8] {
         let plain = self.columns.as_ref().map_or(&[][..], |kept| &kept.plain);
         plain.get(place.clone()).unwrap_or_default()
     }
@@ -503,6 +509,22 @@ impl PartReader {
         if let Some(times) = self.times.get(&place) {
             return Ok(Arc::clone(times));
         }
+        let column = self.times_bytes(place)?.to_vec();
+        let mut times = Vec::new();
+        // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
+        let samples_max = usize::try_from(self.part.record.samples).unwrap_or(usize::MAX);
+        decode_times(&column, samples_max.min(COLUMN_SAMPLES_MAX), &mut times)
+            .map_err(|error| self.part.damaged("a column of times", error))?;
+        if self.times.len() >= TIMES_KEPT_MAX {
+            self.times.clear();
+        }
+        let times = Arc::new(times);
+        self.times.insert(place, Arc::clone(&times));
+        Ok(times)
+    }
+
+    /// A column of times, as it is stored.
+    pub(crate) fn times_bytes(&mut self, place: u32) -> Result<&[u8], ReadError> {
         let group = place / TIMES_GROUP;
         if self.times_group.as_ref().is_none_or(|(kept, _)| *kept != group) {
             let plain = self.part.opened(Kind::Times, group, "times")?;
@@ -515,34 +537,27 @@ impl PartReader {
         }
         let column =
             self.times_group.as_ref().and_then(|(_, columns)| columns.get((place % TIMES_GROUP) as usize));
-        let column =
-            column.ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))?;
-        let mut times = Vec::new();
-        // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
-        let samples_max = usize::try_from(self.part.record.samples).unwrap_or(usize::MAX);
-        decode_times(column, samples_max.min(COLUMN_SAMPLES_MAX), &mut times)
-            .map_err(|error| self.part.damaged("a column of times", error))?;
-        if self.times.len() >= TIMES_KEPT_MAX {
-            self.times.clear();
-        }
-        let times = Arc::new(times);
-        self.times.insert(place, Arc::clone(&times));
-        Ok(times)
+        column
+            .map(Vec::as_slice)
+            .ok_or_else(|| self.part.damaged("times", format_args!("column {place} is missing")))
     }
 }
 
-struct Column {
-    kind: u8,
-    log: u32,
-    times: u32,
-    first: i64,
-    last: i64,
-    values: std::ops::Range<usize>,
-    starts: std::ops::Range<usize>,
+/// Where a series' samples of one log are, or its exemplars.
+pub(crate) struct Column {
+    pub(crate) kind: u8,
+    /// By place in the part's record.
+    pub(crate) log: u32,
+    /// The number of its column of times.
+    pub(crate) times: u32,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) values: std::ops::Range<usize>,
+    pub(crate) starts: std::ops::Range<usize>,
 }
 
 impl Column {
-    fn is_exemplars(&self) -> bool {
+    pub(crate) fn is_exemplars(&self) -> bool {
         self.kind == COLUMN_EXEMPLARS
     }
 }

@@ -56,6 +56,21 @@ pub(crate) struct PartWriter<'a> {
     key: Vec<u8>,
 }
 
+/// A series' samples of one log, or its exemplars, encoded.
+pub(crate) struct EncodedColumn<'a> {
+    pub(crate) kind: u8,
+    /// None for exemplars, which are of no log.
+    pub(crate) log: Option<LogId>,
+    /// The number of its column of times.
+    pub(crate) times: u32,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) samples: u64,
+    pub(crate) values: &'a [u8],
+    /// A column of starts, or nothing.
+    pub(crate) starts: Vec<u8>,
+}
+
 /// Columns put together until there are enough series.
 #[derive(Default)]
 struct Group {
@@ -107,8 +122,17 @@ impl<'a> PartWriter<'a> {
         config: &StorageConfig,
         id: PartId,
     ) -> Result<Self, WriteError> {
-        let exemplars_max = config.exemplars_max;
         let file = staging(&config.path).join(format!("{:010}-{:020}.sst", id.partition.0, id.number));
+        Self::create_at(options, file, id, config.exemplars_max)
+    }
+
+    /// Writes into `file`.
+    pub(crate) fn create_at(
+        options: &'a Options,
+        file: PathBuf,
+        id: PartId,
+        exemplars_max: usize,
+    ) -> Result<Self, WriteError> {
         let sst = SstFileWriter::create(options);
         sst.open(&file)?;
         Ok(Self {
@@ -138,6 +162,37 @@ impl<'a> PartWriter<'a> {
         runs: &[Run],
         exemplars: Vec<Exemplar>,
     ) -> Result<(), WriteError> {
+        self.add_labels(labels);
+        let mut columns = Vec::with_capacity(runs.len());
+        for run in runs {
+            self.add_floats(run, &mut columns);
+            self.add_histograms(run, &mut columns);
+        }
+        self.add_exemplars(exemplars, &mut columns);
+        self.end_series(columns)
+    }
+
+    /// Adds a series whose columns are encoded already, by the same rules.
+    pub(crate) fn add_encoded(
+        &mut self,
+        labels: &Labels,
+        encoded: Vec<EncodedColumn<'_>>,
+        exemplars: Vec<Exemplar>,
+    ) -> Result<(), WriteError> {
+        self.add_labels(labels);
+        let mut columns = Vec::with_capacity(encoded.len() + 1);
+        encoded.into_iter().for_each(|column| self.add_column(column, &mut columns));
+        self.add_exemplars(exemplars, &mut columns);
+        self.end_series(columns)
+    }
+
+    /// Adds a column of times that is encoded already, and is not there yet; gives its number.
+    pub(crate) fn add_times(&mut self, encoded: Vec<u8>) -> u32 {
+        self.times.encoded.push(encoded);
+        self.times.encoded.len() as u32 - 1
+    }
+
+    fn add_labels(&mut self, labels: &Labels) {
         let ordinal = self.series;
         self.series += 1;
         for (name, value) in labels {
@@ -152,22 +207,24 @@ impl<'a> PartWriter<'a> {
         if self.series.is_multiple_of(LABELS_GROUP) {
             self.seal_labels();
         }
-        let mut columns = Vec::with_capacity(runs.len());
-        for run in runs {
-            self.add_floats(run, &mut columns);
-            self.add_histograms(run, &mut columns);
-        }
+    }
+
+    fn add_exemplars(&mut self, exemplars: Vec<Exemplar>, columns: &mut Vec<ColumnBytes>) {
         let exemplars = newest_exemplars(exemplars, self.exemplars_max);
-        if !exemplars.is_empty() {
-            if runs.is_empty() {
-                self.cover(&exemplars);
-            }
-            let mut encoded = Vec::new();
-            encode_exemplars(&exemplars, &mut encoded);
-            let mut body = Vec::new();
-            push_prefixed(&mut body, &encoded);
-            columns.push(ColumnBytes { kind: COLUMN_EXEMPLARS, body, starts: Vec::new() });
+        if exemplars.is_empty() {
+            return;
         }
+        if columns.is_empty() {
+            self.cover(&exemplars);
+        }
+        let mut encoded = Vec::new();
+        encode_exemplars(&exemplars, &mut encoded);
+        let mut body = Vec::new();
+        push_prefixed(&mut body, &encoded);
+        columns.push(ColumnBytes { kind: COLUMN_EXEMPLARS, body, starts: Vec::new() });
+    }
+
+    fn end_series(&mut self, columns: Vec<ColumnBytes>) -> Result<(), WriteError> {
         self.columns.series.push(columns);
         if self.columns.series.len() == COLUMNS_GROUP as usize { self.put_columns() } else { Ok(()) }
     }
@@ -185,7 +242,7 @@ impl<'a> PartWriter<'a> {
     fn add_floats(&mut self, run: &Run, columns: &mut Vec<ColumnBytes>) {
         let mut values = Vec::new();
         encode_values(&run.values, &mut values);
-        self.add_column(run.log, COLUMN_FLOATS, (&run.at_ms, &run.starts_ms), &values, columns);
+        self.add_samples(run.log, COLUMN_FLOATS, (&run.at_ms, &run.starts_ms), &values, columns);
     }
 
     fn add_histograms(&mut self, run: &Run, columns: &mut Vec<ColumnBytes>) {
@@ -197,22 +254,32 @@ impl<'a> PartWriter<'a> {
         encode_histograms(&histograms, &mut values);
         let times: Vec<i64> = run.histograms.iter().map(|sample| sample.at_ms).collect();
         let starts: Vec<i64> = run.histograms.iter().map(|sample| sample.start_ms).collect();
-        self.add_column(run.log, COLUMN_HISTOGRAMS, (&times, &starts), &values, columns);
+        self.add_samples(run.log, COLUMN_HISTOGRAMS, (&times, &starts), &values, columns);
     }
 
     /// Adds a column of values at `times`, which count since `starts`.
-    fn add_column(
+    fn add_samples(
         &mut self,
         log: Option<LogId>,
         kind: u8,
-        (times, starts): (&[i64], &[i64]),
+        (at_ms, starts): (&[i64], &[i64]),
         values: &[u8],
         columns: &mut Vec<ColumnBytes>,
     ) {
-        let (Some(log), Some(&first), Some(&last)) = (log, times.first(), times.last()) else {
-            return;
-        };
-        self.samples += times.len() as u64;
+        let (Some(&first), Some(&last)) = (at_ms.first(), at_ms.last()) else { return };
+        let mut starts_column = Vec::new();
+        if starts.iter().any(|start| *start != 0) {
+            encode_times(starts, &mut starts_column);
+        }
+        let (times, samples) = (self.times.place(at_ms), at_ms.len() as u64);
+        let column = EncodedColumn { kind, log, times, first, last, samples, values, starts: starts_column };
+        self.add_column(column, columns);
+    }
+
+    fn add_column(&mut self, column: EncodedColumn<'_>, columns: &mut Vec<ColumnBytes>) {
+        let EncodedColumn { kind, log, times, first, last, samples, values, starts } = column;
+        let Some(log) = log else { return };
+        self.samples += samples;
         self.range.from = self.range.from.min(Timestamp::from_millis(first));
         self.range.through = self.range.through.max(Timestamp::from_millis(last));
         let next = self.logs.len() as u32;
@@ -222,15 +289,11 @@ impl<'a> PartWriter<'a> {
         }
         let mut body = Vec::new();
         push_unsigned(&mut body, u64::from(place));
-        push_unsigned(&mut body, u64::from(self.times.place(times)));
+        push_unsigned(&mut body, u64::from(times));
         push_signed(&mut body, first);
         push_unsigned(&mut body, last.wrapping_sub(first) as u64);
         push_prefixed(&mut body, values);
-        let mut starts_column = Vec::new();
-        if starts.iter().any(|start| *start != 0) {
-            encode_times(starts, &mut starts_column);
-        }
-        columns.push(ColumnBytes { kind, body, starts: starts_column });
+        columns.push(ColumnBytes { kind, body, starts });
     }
 
     fn put_columns(&mut self) -> Result<(), WriteError> {

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use vedette_model::Timestamp;
 
+use crate::copy::Copied;
 use crate::{Append, Busy, Done};
 
 /// What the writer thread does, in this order.
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     DropGenerations {
         through: u64,
     },
+    /// Show what was copied from another replica and is in the database already; answers whether it is shown.
+    Show(Box<Copied>, SyncSender<bool>),
     /// Open the database again; answers whether it is open.
     Reopen(SyncSender<bool>),
 }

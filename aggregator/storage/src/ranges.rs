@@ -39,6 +39,11 @@ impl RangeSet {
         self.trim();
     }
 
+    /// Adds all of another set.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        other.0.iter().for_each(|range| self.add(range.from, range.through));
+    }
+
     pub(crate) fn as_slice(&self) -> &[TimeRange] {
         &self.0
     }

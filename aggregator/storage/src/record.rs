@@ -6,6 +6,7 @@ use vedette_wire::{AgentName, BatchSeq, Gap, GapReason, LogId};
 
 use crate::TimeRange;
 use crate::bytes::{BytesError, Reader, VERSION, push_prefixed};
+use crate::copy::Batches;
 use crate::keys::{PartId, Partition};
 use crate::ranges::RangeSet;
 
@@ -37,6 +38,19 @@ impl LogRecord {
         if self.gaps.len() > GAPS_MAX {
             self.gaps.remove(0);
         }
+    }
+
+    /// These batches have come after all: no gap names them any more.
+    pub(crate) fn fill(&mut self, batches: &Batches) {
+        let left = |gap: &Gap| {
+            let left = Batches::range(gap.from.0, gap.to.0).without(batches);
+            let gap = *gap;
+            let of = |(from, to): &(u64, u64)| Gap { from: BatchSeq(*from), to: BatchSeq(*to), ..gap };
+            left.as_slice().iter().map(of).collect::<Vec<_>>()
+        };
+        self.gaps = self.gaps.iter().flat_map(left).collect();
+        let forgotten = self.gaps.len().saturating_sub(GAPS_MAX);
+        self.gaps.drain(..forgotten);
     }
 
     const WHAT: &'static str = "a log's record";

@@ -1,7 +1,10 @@
 //! What the writer thread, maintenance and views share.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vedette_model::Timestamp;
 use vedette_wire::LogId;
 
 use crate::StorageConfig;
@@ -13,11 +16,15 @@ use crate::record::LogRecord;
 use crate::statistics::Counters;
 use crate::tombstone::Tombstone;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// Fixed for the life of a storage, but for what is behind the lock.
 pub(crate) struct Core {
     pub(crate) config: StorageConfig,
     pub(crate) counters: Arc<Counters>,
     pub(crate) garbage: Garbage,
+    /// The number of the last part.
+    last_part: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -61,11 +68,37 @@ impl State {
 
 impl Core {
     pub(crate) fn new(config: StorageConfig) -> Self {
-        Self { config, counters: Arc::default(), garbage: Garbage::default(), state: Mutex::default() }
+        Self {
+            config,
+            counters: Arc::default(),
+            garbage: Garbage::default(),
+            last_part: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a new part.
+    pub(crate) fn next_part(&self) -> u64 {
+        self.last_part.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The greatest number that a part has been given.
+    pub(crate) fn last_part(&self) -> u64 {
+        self.last_part.load(Relaxed)
+    }
+
+    /// New parts have greater numbers than this one, which is taken.
+    pub(crate) fn part_taken(&self, number: u64) {
+        self.last_part.fetch_max(number, Relaxed);
+    }
+
+    /// What lies wholly before this is forgotten: retention, and a day, since days are deleted whole.
+    pub(crate) fn forgotten_before(&self, now: Timestamp) -> Timestamp {
+        now.minus_millis(self.config.retention_ms).minus_millis(DAY_MS)
     }
 
     /// Called at places where a crash is worth testing.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use vedette_model::{Matcher, SelectRequest, SeriesSource as _, Timestamp};
 use vedette_wire::{BatchSeq, LogId};
 
+use crate::copy::{self, Target};
 use crate::db::Db;
 use crate::frames::{first_frame, read_frames};
 use crate::maintain::Maintenance;
@@ -16,8 +17,8 @@ use crate::tombstone::{MATCHERS_MAX, Tombstone};
 use crate::view::on_error;
 use crate::writer::Writer;
 use crate::{
-    Append, AppendOutcome, Busy, DeleteError, Done, OpenError, Resume, Statistics, StorageConfig,
-    StorageFault, View, WriterStatus,
+    Append, AppendOutcome, Busy, DeleteError, Done, ImportError, Imported, Lack, Lot, OpenError, PartExport,
+    PartName, PeerLog, PeerPart, Resume, Statistics, StorageConfig, StorageFault, View, WriterStatus,
 };
 
 /// The storage. Cheap to clone; all clones are one.
@@ -107,6 +108,59 @@ impl Storage {
             (state.db.clone().ok_or(StorageFault::Closed)?, Arc::clone(&state.generations))
         };
         first_frame(&db, &generations, log).map_err(|error| StorageFault::Disk(error.to_string()))
+    }
+
+    /// A page of the logs that are in parts, for [`crate::LogListing::decode`] on another replica. It comes to `bytes_max`
+    /// bytes or one log. Reads the disk.
+    pub fn list_logs(&self, after: Option<LogId>, bytes_max: usize) -> Result<Vec<u8>, StorageFault> {
+        copy::list_logs(&self.inner.core, after, bytes_max)
+    }
+
+    /// A page of the parts with one of `logs`, for [`crate::PartListing::decode`] on another replica. To be asked
+    /// after the logs, so that every batch of theirs is in a part that is listed.
+    pub fn list_parts(
+        &self,
+        after: Option<PartName>,
+        logs: &[LogId],
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, StorageFault> {
+        copy::list_parts(&self.inner.core, after, &sorted(logs), bytes_max)
+    }
+
+    /// What a part holds of `logs`, for another replica; `None` when it was merged or deleted.
+    pub fn export(&self, part: PartName, logs: &[LogId]) -> Option<PartExport> {
+        copy::export(&self.inner.core, part, &sorted(logs))
+    }
+
+    /// What this replica lacks of logs that another has listed. Reads the disk.
+    pub fn compare(&self, theirs: Vec<PeerLog>, now: Timestamp) -> Result<Vec<Lack>, StorageFault> {
+        copy::compare(&self.inner.core, theirs, now)
+    }
+
+    /// Takes a page of the parts with the lot's logs into it, as the other replica has listed them.
+    pub fn add_parts(&self, lot: &mut Lot, parts: Vec<PeerPart>, now: Timestamp) {
+        lot.add_parts(parts, now.minus_millis(self.inner.core.config.retention_ms));
+    }
+
+    /// Claims of a lot that has all its parts listed what none of them is needed for. May wait for a merge to end.
+    pub fn begin(&self, lot: &mut Lot, now: Timestamp) -> Result<Imported, ImportError> {
+        self.target().claim_rest(lot, now)
+    }
+
+    /// Takes the lot's next part, as the other replica exports it, and claims what is whole with it. After an error
+    /// the lot is of no use; what came before it is here to stay. May wait for a merge to end.
+    pub fn import(
+        &self,
+        lot: &mut Lot,
+        chunks: &mut dyn Iterator<Item = Result<Vec<u8>, String>>,
+        now: Timestamp,
+    ) -> Result<Imported, ImportError> {
+        self.target().import(lot, chunks, now)
+    }
+
+    fn target(&self) -> Target<'_> {
+        let Inner { core, queue, maintenance, .. } = &*self.inner;
+        Target { core, queue, maintenance }
     }
 
     /// What is there now, unchanged as long as the view lives. Take one per query.
@@ -246,6 +300,12 @@ impl Storage {
         statistics.faulted = state.fault.is_some();
         statistics
     }
+}
+
+fn sorted(logs: &[LogId]) -> Vec<LogId> {
+    let mut logs = logs.to_vec();
+    logs.sort_unstable();
+    logs
 }
 
 impl Inner {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rocksdb::WriteBatch;
 
+use crate::copy::show;
 use crate::db::{Db, write_synced};
 use crate::ingest::{Ingest, Stage, Staged};
 use crate::open::{Opened, open};
@@ -167,13 +168,26 @@ impl Writer {
             Command::DropGenerations { through } => {
                 self.with_db(|ingest, db| ingest.drop_generations(db, through));
             }
+            Command::Show(copied, answer) => {
+                let core = Arc::clone(&self.core);
+                let shown = self.with_db(|ingest, db| {
+                    for (log, watermark) in show(&core, db, *copied) {
+                        ingest.raise(log, watermark);
+                    }
+                    Ok(())
+                });
+                answer.send(shown.is_some()).ok();
+            }
             Command::Reopen(answer) => {
                 answer.send(self.reopen()).ok();
             }
         }
     }
 
-    fn with_db<T>(&mut self, act: impl FnOnce(&mut Ingest, &Db) -> Result<T, rocksdb::Error>) -> Option<T> {
+    fn with_db<T>(
+        &mut self,
+        act: impl FnOnce(&mut Ingest, &Arc<Db>) -> Result<T, rocksdb::Error>,
+    ) -> Option<T> {
         let db = self.core.lock().db.clone()?;
         match act(self.ingest.as_mut()?, &db) {
             Ok(value) => Some(value),

@@ -4,13 +4,14 @@ use crate::files::{self, FileError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use vedette_wire::control::{MEMBERS_MAX, Member, Members};
 
 const FILE: &str = "members.json";
 const FILE_VERSION: u32 = 1;
-/// How long a replica may be away before agents free their spool without it.
-const LEASE_MS: u64 = 3_600_000;
+/// How long a replica may be away before agents free their spool without it, unless the group says otherwise.
+pub const LEASE: Duration = Duration::from_secs(3600);
 
 /// Keeps the membership on disk and tells who is interested.
 pub struct MembersStore {
@@ -26,7 +27,7 @@ impl MembersStore {
     pub fn open(folder: &Path, own: Member) -> Result<Self, FileError> {
         let path = folder.join(FILE);
         let members = match files::read(&path)? {
-            None => Members { version: 0, lease_ms: LEASE_MS, members: Vec::new() },
+            None => Members { version: 0, lease_ms: LEASE.as_millis() as u64, members: Vec::new() },
             Some(bytes) => parse(&bytes).map_err(|reason| files::invalid(&path, reason))?,
         };
         let store = Self { path, own: Mutex::new(own), current: watch::Sender::new(members) };
@@ -56,6 +57,18 @@ impl MembersStore {
         self.change(|_own, members| {
             members.merge(other);
         })
+    }
+
+    /// Changes how long a replica of the group may be away.
+    pub fn set_lease(&self, lease: Duration) -> Result<(), FileError> {
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        let change = |_own: &mut Member, members: &mut Members| {
+            if members.lease_ms != lease_ms {
+                members.lease_ms = lease_ms;
+                members.version = members.version.saturating_add(1);
+            }
+        };
+        self.change(change).map(drop)
     }
 
     /// This replica can be reached elsewhere.

@@ -1,15 +1,17 @@
 //! Replicas of a group help each other: the conversation on `vedette-peer/1`.
 //!
-//! One bidirectional stream per question. Members are exchanged, and batches that one replica misses are
-//! fetched from another, as they came from the agent.
+//! One bidirectional stream per question. Members are exchanged, batches that one replica misses are
+//! fetched from another, as they came from the agent, and parts are copied (`parts`).
 
 use crate::members::MembersStore;
+use crate::parts::{PartChunks, send_part};
 use crate::stream::{ControlReader, ControlWriter, Frame, StreamError};
 use quinn::{Connection, ConnectionError};
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_wire::control::{
-    Deletion, FETCH_BYTES_MAX, FetchFrames, FramesFollow, Members, PeerAnswer, PeerRequest,
+    Deletion, FETCH_BYTES_MAX, FetchFrames, FetchPart, FramesFollow, LISTING_BYTES_MAX, ListLogs, ListParts,
+    Members, PeerAnswer, PeerRequest,
 };
 use vedette_wire::{BatchSeq, FRAME_BYTES_MAX};
 
@@ -24,6 +26,15 @@ pub trait PeerStore: Send + Sync {
     /// Makes a deletion known here, durably; one that is known already is fine. Writes files: called outside the async
     /// tasks.
     fn delete(&self, deletion: &Deletion) -> Result<(), String>;
+
+    /// A page of the logs that are in parts. Reads files, as all of these do.
+    fn list_logs(&self, list: &ListLogs, bytes_max: usize) -> Result<Vec<u8>, String>;
+
+    /// A page of the parts with some logs.
+    fn list_parts(&self, list: &ListParts, bytes_max: usize) -> Result<Vec<u8>, String>;
+
+    /// What a part holds of some logs; none when it is not here any more.
+    fn part(&self, wanted: &FetchPart) -> Result<Option<PartChunks>, String>;
 }
 
 /// What a peer has of the batches that were asked for.
@@ -76,7 +87,16 @@ pub async fn serve_peer(
         let mut reader = ControlReader::new(receive);
         let mut writer = ControlWriter::new(send);
         let answer = answer(&mut reader, &mut writer, members, store.clone());
-        tokio::time::timeout(PEER_TIMEOUT, answer).await.map_err(|_elapsed| PeerError::Timeout)??;
+        let follows =
+            tokio::time::timeout(PEER_TIMEOUT, answer).await.map_err(|_elapsed| PeerError::Timeout)??;
+        if let Some(chunks) = follows {
+            // Takes as long as it takes: writing notices a peer that stops reading.
+            match send_part(&mut writer, chunks).await {
+                // The peer sees that the stream broke off, and may go on asking.
+                Err(error @ PeerError::Answer { .. }) => tracing::warn!(%error, "a part could not be sent"),
+                sent => sent?,
+            }
+        }
         writer.finish();
     }
 }
@@ -113,39 +133,53 @@ pub async fn tell_deletion(connection: &Connection, deletion: Deletion) -> Resul
     }
 }
 
+/// Answers a question; gives the chunks that are to follow the answer.
 async fn answer(
     reader: &mut ControlReader,
     writer: &mut ControlWriter,
     members: &MembersStore,
     store: Arc<dyn PeerStore>,
-) -> Result<(), PeerError> {
-    match reader.read().await? {
-        None => Ok(()),
-        Some(PeerRequest::Members(theirs)) => {
-            let merged = members.merge(&theirs)?;
-            Ok(writer.write(&PeerAnswer::Members(merged)).await?)
-        }
-        Some(PeerRequest::Deletion(deletion)) => {
-            let id = deletion.id;
-            let deleting = tokio::task::spawn_blocking(move || store.delete(&deletion));
-            let deleted = deleting.await.map_err(|error| PeerError::Answer { reason: error.to_string() })?;
-            let answer = match deleted {
-                Ok(()) => PeerAnswer::Deleted(id),
-                Err(message) => PeerAnswer::Refused(message),
-            };
-            Ok(writer.write(&answer).await?)
-        }
-        Some(PeerRequest::FetchFrames(wanted)) => {
-            let fetching =
-                tokio::task::spawn_blocking(move || store.fetch(&wanted, FETCH_BYTES_MAX - FRAME_BYTES_MAX));
-            let frames = fetching.await.map_err(|error| PeerError::Answer { reason: error.to_string() })?;
-            match frames {
-                Err(message) => Ok(writer.write(&PeerAnswer::Refused(message)).await?),
-                Ok(frames) if frames.is_empty() => Ok(writer.write(&PeerAnswer::NotHere(wanted)).await?),
-                Ok(frames) => write_frames(writer, &frames).await,
+) -> Result<Option<PartChunks>, PeerError> {
+    let Some(request) = reader.read().await? else { return Ok(None) };
+    let answered = match request {
+        PeerRequest::Members(theirs) => Ok(PeerAnswer::Members(members.merge(&theirs)?)),
+        PeerRequest::FetchFrames(wanted) => {
+            match look_up(move || store.fetch(&wanted, FETCH_BYTES_MAX - FRAME_BYTES_MAX)).await? {
+                Ok(frames) if frames.is_empty() => Ok(PeerAnswer::NotHere(wanted)),
+                Ok(frames) => return write_frames(writer, &frames).await.map(|()| None),
+                Err(message) => Err(message),
             }
         }
-    }
+        PeerRequest::Deletion(deletion) => {
+            let id = deletion.id;
+            look_up(move || store.delete(&deletion)).await?.map(|()| PeerAnswer::Deleted(id))
+        }
+        PeerRequest::ListLogs(list) => {
+            look_up(move || store.list_logs(&list, LISTING_BYTES_MAX)).await?.map(PeerAnswer::Listing)
+        }
+        PeerRequest::ListParts(list) => {
+            look_up(move || store.list_parts(&list, LISTING_BYTES_MAX)).await?.map(PeerAnswer::Listing)
+        }
+        PeerRequest::FetchPart(wanted) => {
+            let part = wanted.part;
+            match look_up(move || store.part(&wanted)).await? {
+                Ok(Some(chunks)) => {
+                    writer.write(&PeerAnswer::PartFollows(part)).await?;
+                    return Ok(Some(chunks));
+                }
+                Ok(None) => Ok(PeerAnswer::PartGone(part)),
+                Err(message) => Err(message),
+            }
+        }
+    };
+    writer.write(&answered.unwrap_or_else(PeerAnswer::Refused)).await?;
+    Ok(None)
+}
+
+/// Reads files outside the async tasks.
+async fn look_up<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, PeerError> {
+    let looking = tokio::task::spawn_blocking(look);
+    looking.await.map_err(|error| PeerError::Answer { reason: error.to_string() })
 }
 
 async fn write_frames(writer: &mut ControlWriter, frames: &[Vec<u8>]) -> Result<(), PeerError> {
@@ -158,7 +192,7 @@ async fn write_frames(writer: &mut ControlWriter, frames: &[Vec<u8>]) -> Result<
     Ok(())
 }
 
-async fn question(
+pub(crate) async fn question(
     connection: &Connection,
     request: &PeerRequest,
 ) -> Result<(PeerAnswer, ControlReader), PeerError> {
@@ -209,7 +243,7 @@ async fn read_frames(
     Ok(frames)
 }
 
-fn unexpected(answer: PeerAnswer) -> PeerError {
+pub(crate) fn unexpected(answer: PeerAnswer) -> PeerError {
     match answer {
         PeerAnswer::Refused(message) => PeerError::Refused { message },
         answer => PeerError::Answer { reason: format!("unexpected {answer:?}") },

@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use std::time::Duration;
-use vedette_wire::control::{self, ControlError, ControlMessage, Decoded};
+use vedette_wire::control::{self, CHUNK_HEADER_BYTES, ChunkError, ControlError, ControlMessage, Decoded};
 use vedette_wire::session::{
     CloseCode, STREAM_HEADER_BYTES, STREAM_VERSION, encode_stream_header, parse_stream_header,
 };
@@ -44,6 +44,9 @@ pub enum StreamError {
     /// Bytes that are no control message.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Bytes that are no chunk of a part.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
     /// Bytes that are no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -85,9 +88,42 @@ impl ControlReader {
         }
     }
 
+    /// What follows the answer with which a part begins.
+    pub(crate) fn into_chunks(self) -> ChunkReader {
+        ChunkReader { stream: self.stream, buffer: self.buffer, number: 0 }
+    }
+
     /// What follows the messages on this stream.
     pub(crate) fn into_frames(self) -> FrameReader {
         FrameReader { stream: self.stream, buffer: self.buffer }
+    }
+}
+
+/// Reads the chunks of a part.
+pub(crate) struct ChunkReader {
+    stream: RecvStream,
+    buffer: BytesMut,
+    number: u64,
+}
+
+impl ChunkReader {
+    /// The next chunk; none at the end. A stream that stops before its end is an error.
+    pub(crate) async fn read(&mut self) -> Result<Option<Vec<u8>>, StreamError> {
+        loop {
+            if let Some(header) = self.buffer.first_chunk::<CHUNK_HEADER_BYTES>() {
+                let header = *header;
+                let whole = CHUNK_HEADER_BYTES + control::chunk_len(&header)?;
+                if self.buffer.len() >= whole {
+                    let bytes = self.buffer.split_to(whole).split_off(CHUNK_HEADER_BYTES);
+                    control::check_chunk(&header, self.number, &bytes)?;
+                    self.number += 1;
+                    return Ok((!bytes.is_empty()).then(|| bytes.to_vec()));
+                }
+            }
+            if !fill(&mut self.stream, &mut self.buffer).await? {
+                return Err(StreamError::Truncated { bytes: self.buffer.len() });
+            }
+        }
     }
 }
 
@@ -115,10 +151,22 @@ impl ControlWriter {
         write_all(&mut self.stream, bytes).await
     }
 
+    /// Lets everything else on the connection go first.
+    pub(crate) fn yield_to_others(&mut self) {
+        // Fails only on a stream that is closed already, as the next write will say.
+        self.stream.set_priority(0).ok();
+    }
+
     /// Ends the stream after all that was written.
     pub fn finish(&mut self) {
         // Fails only on a stream that is closed already.
         self.stream.finish().ok();
+    }
+
+    /// Breaks the stream off.
+    pub(crate) fn reset(&mut self, code: CloseCode) {
+        // Fails only on a stream that is closed already.
+        self.stream.reset(VarInt::from_u32(code.code())).ok();
     }
 
     /// Waits until the other side has everything, or does not want it.

@@ -13,12 +13,14 @@ use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_transport::{
     AcceptError, Accepted, ConnectError, ControlReader, ControlWriter, EnrollError, FrameReader, FrameWriter,
-    Group, Identity, Listener, PeerFrames, PeerStore, Protocol, Role, Token, TokenKind, client_endpoint,
-    connect, enroll_agent, enroll_replica, exchange_members, fetch_frames, renew, replace_identity,
-    serve_enroll, serve_peer, server_endpoint, tell_deletion,
+    Group, Identity, Listener, PartChunks, PeerError, PeerFrames, PeerStore, Protocol, Role, Token,
+    TokenKind, client_endpoint, connect, enroll_agent, enroll_replica, exchange_members, fetch_frames,
+    fetch_part, list_logs, list_parts, renew, replace_identity, serve_enroll, serve_peer, server_endpoint,
+    tell_deletion,
 };
 use vedette_wire::control::{
-    Ack, AgentMessage, CloseLog, Deletion, EnrollRefusal, FetchFrames, ReplicaMessage,
+    Ack, AgentMessage, CloseLog, Deletion, EnrollRefusal, FetchFrames, FetchPart, ListLogs, ListParts,
+    PartId, ReplicaMessage,
 };
 use vedette_wire::session::CloseCode;
 use vedette_wire::{AgentName, BatchSeq, GapReason, LogId, ReplicaId, encode_gap};
@@ -49,6 +51,28 @@ impl PeerStore for ThreeFrames {
 
     fn delete(&self, deletion: &Deletion) -> Result<(), String> {
         if deletion.record == [1] { Ok(()) } else { Err("not that one".to_owned()) }
+    }
+
+    fn list_logs(&self, list: &ListLogs, _bytes_max: usize) -> Result<Vec<u8>, String> {
+        list.after.map_or(Ok(b"logs".to_vec()), |log| Err(format!("no log behind {log}")))
+    }
+
+    fn list_parts(&self, list: &ListParts, _bytes_max: usize) -> Result<Vec<u8>, String> {
+        Ok(list.logs.iter().map(|log| log.0 as u8).collect())
+    }
+
+    /// Part 1 has 40 chunks of 100 KB, part 2 fails after three of them, others are gone.
+    fn part(&self, wanted: &FetchPart) -> Result<Option<PartChunks>, String> {
+        let chunk = |number: u8| vec![number; 100_000];
+        match wanted.part.number {
+            1 => Ok(Some(Box::new((0..40).map(move |number| Ok(chunk(number)))))),
+            2 => {
+                let fails =
+                    (0..3).map(move |number| Ok(chunk(number))).chain([Err("the disk fails".to_owned())]);
+                Ok(Some(Box::new(fails)))
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -353,6 +377,45 @@ async fn a_replica_joins_and_both_know_of_each_other() {
     connect(&endpoint, &identity, Protocol::Data, &second.addresses(), Some(joiner)).await.unwrap();
     assert_eq!(second.next_agent().await.0, agent("a"));
     check_fetch(&connected.connection).await;
+    check_parts(&connected.connection).await;
+}
+
+async fn check_parts(peer: &quinn::Connection) {
+    assert_eq!(list_logs(peer, ListLogs { after: None }).await.unwrap(), b"logs");
+    let refused = list_logs(peer, ListLogs { after: Some(LogId(7)) }).await.unwrap_err();
+    assert!(
+        matches!(&refused, PeerError::Refused { message } if message.contains("no log behind")),
+        "{refused}"
+    );
+    let listed = list_parts(peer, ListParts { after: None, logs: vec![LogId(3), LogId(9)] }).await.unwrap();
+    assert_eq!(listed, [3, 9]);
+
+    let part = |number| FetchPart { part: PartId { day: 1, number }, logs: vec![LogId(1)] };
+    assert!(fetch_part(peer, part(3)).await.unwrap().is_none());
+    let mut stream = fetch_part(peer, part(1)).await.unwrap().unwrap();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = stream.next_chunk().await.unwrap() {
+        assert_eq!(chunk.len(), 100_000);
+        chunks.push(chunk[0]);
+    }
+    assert_eq!(chunks, (0..40).collect::<Vec<u8>>());
+    // What breaks off on the other side is an error here, never a shorter part.
+    let mut chunks = 0;
+    let error = match fetch_part(peer, part(2)).await {
+        Ok(stream) => {
+            let mut stream = stream.unwrap();
+            loop {
+                match stream.next_chunk().await {
+                    Ok(Some(_)) => chunks += 1,
+                    Ok(None) => panic!("an end after {chunks} chunks"),
+                    Err(error) => break error,
+                }
+            }
+        }
+        Err(error) => error,
+    };
+    assert!(chunks <= 3, "{chunks} chunks, then {error}");
+    assert_eq!(list_logs(peer, ListLogs { after: None }).await.unwrap(), b"logs");
 }
 
 async fn check_fetch(peer: &quinn::Connection) {

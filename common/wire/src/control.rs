@@ -11,6 +11,7 @@
 //! | newcomer ↔ replica | [`EnrollRequest`], [`EnrollAnswer`] | one stream of `vedette-enroll/1` |
 //! | replica ↔ replica | [`PeerRequest`], [`PeerAnswer`] | one stream per request of `vedette-peer/1` |
 
+mod chunk;
 mod codec;
 mod enroll;
 mod members;
@@ -18,6 +19,7 @@ mod messages;
 mod peer;
 mod targets;
 
+pub use chunk::{CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, ChunkError, check_chunk, chunk_header, chunk_len};
 pub use codec::{
     CONTROL_VERSION, ControlError, ControlMessage, Decoded, LENGTH_PREFIX_BYTES, MESSAGE_BYTES_MAX, decode,
     encode, message_len,
@@ -33,7 +35,8 @@ pub use messages::{
     Welcome, Window,
 };
 pub use peer::{
-    DELETION_BYTES_MAX, Deletion, FETCH_BYTES_MAX, FetchFrames, FramesFollow, PeerAnswer, PeerRequest,
+    DELETION_BYTES_MAX, Deletion, FETCH_BYTES_MAX, FetchFrames, FetchPart, FramesFollow, LISTING_BYTES_MAX,
+    ListLogs, ListParts, PartId, PeerAnswer, PeerRequest, WANTED_LOGS_MAX,
 };
 pub use targets::{
     TARGET_LABELS_MAX, TARGET_TEXT_BYTES_MAX, TARGETS_BYTES_MAX, TARGETS_MAX, TargetReport, Targets,

@@ -9,10 +9,10 @@ use std::path::Path;
 use uuid::Uuid;
 use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, ControlError, ControlMessage, Decoded, Deletion, EnrollAnswer,
-    EnrollRefusal, EnrollRequest, FetchFrames, FramesFollow, Hello, Issued, LOGS_MAX, LogOffer,
-    MESSAGE_BYTES_MAX, Member, Members, NewcomerKind, PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason,
-    RefusedEnroll, Renew, ReplicaMessage, Resume, SeriesLimit, TargetReport, Targets, Welcome, Window,
-    decode, encode,
+    EnrollRefusal, EnrollRequest, FetchFrames, FetchPart, FramesFollow, Hello, Issued, LISTING_BYTES_MAX,
+    LOGS_MAX, ListLogs, ListParts, LogOffer, MESSAGE_BYTES_MAX, Member, Members, NewcomerKind, PartId,
+    PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason, RefusedEnroll, Renew, ReplicaMessage, Resume,
+    SeriesLimit, TargetReport, Targets, WANTED_LOGS_MAX, Welcome, Window, decode, encode,
 };
 use vedette_wire::{BatchSeq, LogId, ReplicaId};
 
@@ -129,6 +129,13 @@ fn every_message_reads_back_and_keeps_its_bytes() {
     check("peer_frames", PeerAnswer::FramesFollow(FramesFollow { count: 2, bytes: 4000 }));
     check("peer_not_here", PeerAnswer::NotHere(fetch));
     check("peer_refused", PeerAnswer::Refused("later".to_owned()));
+    let part = PartId { day: 20_000, number: 77 };
+    check("peer_list_logs", PeerRequest::ListLogs(ListLogs { after: Some(LOG) }));
+    check("peer_list_parts", PeerRequest::ListParts(ListParts { after: Some(part), logs: vec![LOG; 2] }));
+    check("peer_fetch_part", PeerRequest::FetchPart(FetchPart { part, logs: vec![LOG] }));
+    check("peer_listing", PeerAnswer::Listing(vec![1, 0, 9]));
+    check("peer_part_follows", PeerAnswer::PartFollows(part));
+    check("peer_part_gone", PeerAnswer::PartGone(part));
 }
 
 #[test]
@@ -164,6 +171,14 @@ fn what_is_too_long_is_refused_before_memory_is_taken() {
     assert!(matches!(decode::<AgentMessage>(&length.to_le_bytes()), Err(ControlError::TooLong { .. })));
     assert!(matches!(decode::<AgentMessage>(&[1, 0, 0, 0]), Err(ControlError::TooShort { .. })));
     assert!(matches!(encode(&hello(LOGS_MAX + 1)), Err(ControlError::TooMany { what: "logs", .. })));
+
+    let many = ListParts { after: None, logs: vec![LOG; WANTED_LOGS_MAX] };
+    assert!(encode(&PeerRequest::ListParts(many.clone())).is_ok());
+    let more = FetchPart { part: PartId { day: 1, number: 1 }, logs: vec![LOG; WANTED_LOGS_MAX + 1] };
+    assert!(matches!(encode(&PeerRequest::FetchPart(more)), Err(ControlError::TooMany { what: "logs", .. })));
+    assert!(encode(&PeerAnswer::Listing(vec![1; LISTING_BYTES_MAX])).is_ok());
+    let long = PeerAnswer::Listing(vec![1; LISTING_BYTES_MAX + 1]);
+    assert!(matches!(encode(&long), Err(ControlError::TooMany { .. })));
 
     // A hello that announces 2^63 logs in eleven bytes.
     let mut bomb = vec![0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 253];

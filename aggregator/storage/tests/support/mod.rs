@@ -9,7 +9,7 @@ use vedette_model::{
     Exemplar, Histogram, Labels, Matcher, Metadata, MetricKind, Samples, SelectRequest, SeriesSource,
     Timestamp,
 };
-use vedette_storage::{Append, AppendOutcome, Storage, StorageConfig, View};
+use vedette_storage::{Append, AppendOutcome, SeriesCount, Storage, StorageConfig, View, WriterStatus};
 use vedette_wire::{
     AgentName, BatchInput, BatchSeq, Family, LogId, RowInput, SegmentEncoder, SegmentLimits,
     SeriesDescription, TargetTable,
@@ -249,4 +249,10 @@ pub fn check_range(view: &View, model: &Model, matchers: &[Matcher], start: i64,
         let values = series.iter().filter_map(|labels| labels.get(name)).map(str::to_owned).collect();
         assert_eq!(view.label_values(name, &request).expect("values"), sorted(values));
     }
+}
+
+/// What is known of the writers, but for their open segments: those are here or there.
+pub fn writers_of(storage: &Storage) -> Vec<WriterStatus> {
+    let known = |writer| WriterStatus { series: SeriesCount::default(), ..writer };
+    storage.writers().into_iter().map(known).collect()
 }

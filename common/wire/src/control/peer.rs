@@ -8,6 +8,10 @@ use bincode::{Decode, Encode};
 
 /// Bytes of frames in one answer; the asker asks again for the rest.
 pub const FETCH_BYTES_MAX: usize = 16 << 20;
+/// Logs in one question for parts. Who wants more asks again.
+pub const WANTED_LOGS_MAX: usize = 16_384;
+/// Bytes of one page of a list.
+pub const LISTING_BYTES_MAX: usize = 900 << 10;
 
 /// Bytes of a deletion's record.
 pub const DELETION_BYTES_MAX: usize = 900 << 10;
@@ -21,6 +25,12 @@ pub enum PeerRequest {
     FetchFrames(FetchFrames),
     /// A deletion that the other is to know as well.
     Deletion(Deletion),
+    /// The logs that are in parts, behind the one named.
+    ListLogs(ListLogs),
+    /// The parts with some of the logs named.
+    ListParts(ListParts),
+    /// What a part holds of the logs named.
+    FetchPart(FetchPart),
 }
 
 /// An answer.
@@ -36,6 +46,12 @@ pub enum PeerAnswer {
     Refused(String),
     /// The deletion is known here, durably.
     Deleted(u128),
+    /// A page of the list, as the storage writes it.
+    Listing(Vec<u8>),
+    /// The part follows on this stream, chunk by chunk.
+    PartFollows(PartId),
+    /// The part is not here any more: list again.
+    PartGone(PartId),
 }
 
 /// Samples that are gone, whoever has them.
@@ -58,6 +74,40 @@ pub struct FetchFrames {
     pub to: BatchSeq,
 }
 
+/// The next page of logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ListLogs {
+    /// The last log of the page before.
+    pub after: Option<LogId>,
+}
+
+/// The next page of parts.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ListParts {
+    /// The last part of the page before.
+    pub after: Option<PartId>,
+    /// Parts without any of these logs are left out.
+    pub logs: Vec<LogId>,
+}
+
+/// A part, and what is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FetchPart {
+    /// Which part.
+    pub part: PartId,
+    /// What other logs have brought is left out.
+    pub logs: Vec<LogId>,
+}
+
+/// Names a part of the replica that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct PartId {
+    /// The UTC day, counted from 1 = 1970-01-01.
+    pub day: u32,
+    /// Its number.
+    pub number: u64,
+}
+
 /// What follows the answer on the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FramesFollow {
@@ -73,6 +123,9 @@ impl ControlMessage for PeerRequest {
             Self::Members(_) => 49,
             Self::FetchFrames(_) => 50,
             Self::Deletion(_) => 129,
+            Self::ListLogs(_) => 51,
+            Self::ListParts(_) => 52,
+            Self::FetchPart(_) => 53,
         }
     }
 
@@ -81,6 +134,9 @@ impl ControlMessage for PeerRequest {
             Self::Members(members) => write(members, self.kind(), out),
             Self::FetchFrames(fetch) => write(fetch, self.kind(), out),
             Self::Deletion(deletion) => write(deletion, self.kind(), out),
+            Self::ListLogs(list) => write(list, self.kind(), out),
+            Self::ListParts(list) => write(list, self.kind(), out),
+            Self::FetchPart(fetch) => write(fetch, self.kind(), out),
         }
     }
 
@@ -89,6 +145,9 @@ impl ControlMessage for PeerRequest {
             49 => Self::Members(read(body, kind)?),
             50 => Self::FetchFrames(read(body, kind)?),
             129 => Self::Deletion(read(body, kind)?),
+            51 => Self::ListLogs(read(body, kind)?),
+            52 => Self::ListParts(read(body, kind)?),
+            53 => Self::FetchPart(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -96,7 +155,9 @@ impl ControlMessage for PeerRequest {
     fn check(&self) -> Result<(), ControlError> {
         match self {
             Self::Members(members) => members.check(),
-            Self::FetchFrames(_) => Ok(()),
+            Self::FetchFrames(_) | Self::ListLogs(_) => Ok(()),
+            Self::ListParts(list) => bounded("logs", list.logs.len(), WANTED_LOGS_MAX),
+            Self::FetchPart(fetch) => bounded("logs", fetch.logs.len(), WANTED_LOGS_MAX),
             Self::Deletion(deletion) => {
                 bounded("bytes of a deletion", deletion.record.len(), DELETION_BYTES_MAX)
             }
@@ -112,6 +173,9 @@ impl ControlMessage for PeerAnswer {
             Self::NotHere(_) => 59,
             Self::Refused(_) => 60,
             Self::Deleted(_) => 130,
+            Self::Listing(_) => 61,
+            Self::PartFollows(_) => 62,
+            Self::PartGone(_) => 63,
         }
     }
 
@@ -122,6 +186,8 @@ impl ControlMessage for PeerAnswer {
             Self::NotHere(fetch) => write(fetch, self.kind(), out),
             Self::Refused(message) => write(message, self.kind(), out),
             Self::Deleted(id) => write(id, self.kind(), out),
+            Self::Listing(page) => write(page, self.kind(), out),
+            Self::PartFollows(part) | Self::PartGone(part) => write(part, self.kind(), out),
         }
     }
 
@@ -132,6 +198,9 @@ impl ControlMessage for PeerAnswer {
             59 => Self::NotHere(read(body, kind)?),
             60 => Self::Refused(read(body, kind)?),
             130 => Self::Deleted(read(body, kind)?),
+            61 => Self::Listing(read(body, kind)?),
+            62 => Self::PartFollows(read(body, kind)?),
+            63 => Self::PartGone(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -141,7 +210,8 @@ impl ControlMessage for PeerAnswer {
             Self::Members(members) => members.check(),
             Self::FramesFollow(follow) => bounded("bytes of frames", follow.bytes as usize, FETCH_BYTES_MAX),
             Self::Refused(message) => bounded("bytes of text", message.len(), TEXT_BYTES_MAX),
-            Self::NotHere(_) | Self::Deleted(_) => Ok(()),
+            Self::Listing(page) => bounded("bytes of a list", page.len(), LISTING_BYTES_MAX),
+            Self::NotHere(_) | Self::Deleted(_) | Self::PartFollows(_) | Self::PartGone(_) => Ok(()),
         }
     }
 }
