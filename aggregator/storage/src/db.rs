@@ -34,7 +34,10 @@ pub(crate) fn open(config: &StorageConfig) -> Result<(Db, Vec<u64>), OpenError> 
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Err(OpenError::Locked { path: config.path.clone() })
             }
-            Err(error) => Err(OpenError::Disk { path: config.path.clone(), reason: error.to_string() }),
+            Err(error) => {
+                tracing::warn!(path = %config.path.display(), %error, "could not look for what a loss of power has torn");
+                Err(damaged)
+            }
         },
         opened => opened,
     }

@@ -18,7 +18,7 @@ use crate::eval::expression::{has_one_name, is_step_invariant, string, unwrap, v
 use crate::eval::extrapolation::seconds;
 use crate::eval::function::{Mapped, Mapping, go_max, go_min};
 use crate::eval::limit::{Limit, Limited};
-use crate::eval::merge::{Distinct, Merging};
+use crate::eval::merge::{Clash, Distinct, Merging};
 use crate::eval::operator::{Collected, Empty, Node, Operator, Repeated};
 use crate::eval::parameter::{check_count, check_ratio, note_quantiles};
 use crate::eval::selector::{
@@ -239,13 +239,26 @@ impl<'a> Builder<'a> {
 
     /// Two series may now have the same labels, unless they could not differ in the name alone.
     pub(super) fn renamed(self, operator: impl Operator + 'a, unique_before: bool) -> Built<Node<'a>> {
+        self.distinct(operator, unique_before, Clash::Step)
+    }
+
+    /// The same for a function of ranges.
+    pub(super) fn renamed_of_range(
+        self,
+        operator: impl Operator + 'a,
+        unique_before: bool,
+    ) -> Built<Node<'a>> {
+        self.distinct(operator, unique_before, Clash::Series)
+    }
+
+    fn distinct(self, operator: impl Operator + 'a, unique_before: bool, clash: Clash) -> Built<Node<'a>> {
         if self.context.delays_names() {
             return Ok(Node::new(operator, false));
         }
         if unique_before {
             return Ok(Node::new(operator, true));
         }
-        Ok(Node::new(Distinct::new(self.context, Box::new(operator))?, true))
+        Ok(Node::new(Distinct::new(self.context, Box::new(operator), clash)?, true))
     }
 
     pub(super) fn mapped(self, inner: Node<'a>, mapping: Mapping) -> Built<Node<'a>> {

@@ -13,7 +13,7 @@ use crate::eval::function::{self, Absent, Mapping};
 use crate::eval::histogram::{HistogramOperator, HistogramQuestion};
 use crate::eval::info::{InfoOperator, reference_time};
 use crate::eval::label::{Relabel, Relabelled, split_replacement};
-use crate::eval::merge::Distinct;
+use crate::eval::merge::{Clash, Distinct};
 use crate::eval::native::{self, HistogramMapped};
 use crate::eval::operator::{Collected, Computed, Empty, Node, Operator};
 use crate::eval::parameter::note_quantile;
@@ -151,7 +151,7 @@ impl<'a> Builder<'a> {
             Relabel::Join { destination: label(1, "destination")?, separator: text(2)?, sources }
         };
         let inner = self.vector(&arguments[0], grid)?.operator;
-        let operator = Distinct::new(self.context, Box::new(Relabelled { inner, relabel }))?;
+        let operator = Distinct::new(self.context, Box::new(Relabelled { inner, relabel }), Clash::Step)?;
         Ok(Node::new(operator, false))
     }
 
@@ -268,7 +268,7 @@ impl<'a> Builder<'a> {
         if name == "absent_over_time" {
             return Ok(self.absent(Box::new(operator), argument, grid));
         }
-        if keeps_name { Ok(Node::new(operator, unique)) } else { self.renamed(operator, unique) }
+        if keeps_name { Ok(Node::new(operator, unique)) } else { self.renamed_of_range(operator, unique) }
     }
 
     fn extended_call(self, name: &str, range: RangeVector<'a>, argument: &Expr) -> Built<Node<'a>> {
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
         };
         let unique = range.unique_without_name;
         let operator = ExtendedWindow::new(self.context, range, function, argument.span);
-        self.renamed(operator, unique)
+        self.renamed_of_range(operator, unique)
     }
 }
 

@@ -208,6 +208,10 @@ impl StepSet {
         Self { words: vec![0; count.div_ceil(64)] }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
     pub(crate) fn contains(&self, step: usize) -> bool {
         self.words[step / 64] >> (step % 64) & 1 == 1
     }

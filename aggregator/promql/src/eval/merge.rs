@@ -15,17 +15,31 @@ pub(crate) fn same_labelset() -> QueryError {
     QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned())
 }
 
-/// Passes series on and refuses two with the same labels at the same step. Keeps a bit a sample.
+/// When two series with the same labels are refused, as Prometheus does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clash {
+    /// When they have a sample at the same step: what is computed step by step.
+    Step,
+    /// When both have any sample: what is computed series by series, of ranges.
+    Series,
+}
+
+/// Passes series on and refuses two with the same labels. Keeps a bit a sample.
 pub(crate) struct Distinct<'a> {
     inner: Box<dyn Operator + 'a>,
+    clash: Clash,
     seen: HashMap<Labels, StepSet, FxBuildHasher>,
     /// For `seen`.
     held: Held<'a>,
 }
 
 impl<'a> Distinct<'a> {
-    pub(crate) fn new(context: &'a Context<'a>, inner: Box<dyn Operator + 'a>) -> Result<Self, QueryError> {
-        Ok(Self { inner, seen: HashMap::default(), held: context.hold(0)? })
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        inner: Box<dyn Operator + 'a>,
+        clash: Clash,
+    ) -> Result<Self, QueryError> {
+        Ok(Self { inner, clash, seen: HashMap::default(), held: context.hold(0)? })
     }
 }
 
@@ -40,7 +54,13 @@ impl Operator for Distinct<'_> {
                 entry.insert(StepSet::new(column.steps()))
             }
         };
-        if seen.insert_present(column) { Ok(Some(head)) } else { Err(same_labelset()) }
+        let had_any = !seen.is_empty();
+        let is_fresh = seen.insert_present(column);
+        let clashes = match self.clash {
+            Clash::Step => !is_fresh,
+            Clash::Series => had_any && column.samples().next().is_some(),
+        };
+        if clashes { Err(same_labelset()) } else { Ok(Some(head)) }
     }
 }
 
