@@ -47,9 +47,9 @@ fn large() -> String {
     path("%7B__name__%3D~%22node_.%2B%22%7D")
 }
 
-/// Hardly any memory, and no end: every series of the host over windows of a day, a second apart.
+/// Hardly any memory, and no end, however little is stored: windows of a day in seconds, a second apart.
 fn endless() -> String {
-    path("sum(quantile_over_time(0.5,%7B__name__%3D~%22node_.%2B%22%7D%5B1d%3A1s%5D))")
+    path("sum(quantile_over_time(0.5,vector(time())%5B1d%3A1s%5D))")
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn who_hangs_up_stops_the_query() -> Result<()> {
     let host = api.url().trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(&host)?;
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", endless()).as_bytes())?;
-    eventually("the query runs", GENEROUS, || Ok((running(&api)? == 1.0).then_some(())))?;
+    eventually("the query runs", GENEROUS, || Ok((running(&api)? >= 1.0).then_some(())))?;
     drop(stream);
     eventually("the query has ended", GENEROUS, || Ok((running(&api)? == 0.0).then_some(())))?;
     let abandoned = api.own_metric("vedette_aggregator_replies_abandoned_total")?;
