@@ -242,7 +242,7 @@ mod tests {
         }
         schedule.on_looked(now, other, Looked::Failed);
         schedule.on_news(now, News::Reachable(other));
-        assert_eq!(schedule.next_wakeup(), Some(now + NEWS_DELAY));
+        assert_eq!(schedule.peers[&other].look_at, now + NEWS_DELAY);
         schedule.on_members(now, [replica(0)].into_iter());
         assert_eq!(schedule.peers.len(), 1);
     }

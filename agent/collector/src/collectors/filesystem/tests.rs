@@ -69,7 +69,8 @@ fn no_thread_is_needed_where_none_can_hang() {
     assert_eq!(host.probe(&["/prompt", "/prompt/2"]), [usage(1.0), usage(1.0)]);
     assert_eq!(host.prober.workers(), 0);
     assert_eq!(host.probe(&["/prompt", "/hang"]), [usage(1.0), Answer::Unknown]);
-    assert_eq!(host.prober.workers(), 1);
+    // A second one is called where the first is slow to begin.
+    assert_ne!(host.prober.workers(), 0);
     host.gate.send(()).unwrap();
     host.until(&["/prompt", "/hang"], &[usage(1.0), usage(2.0)]);
 }
