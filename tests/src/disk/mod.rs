@@ -17,6 +17,7 @@ mod fuse;
 mod model;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,7 @@ use rustix::io::Errno;
 
 use self::fuse::Driver;
 use self::model::Model;
+use crate::{GENEROUS, eventually};
 
 /// What becomes of what was not synced when the power goes. Which bytes and names, the seed says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +115,13 @@ impl Disk {
     }
 
     fn detach(&mut self) -> Result<()> {
-        match self.session.take() {
-            Some(session) => session.umount_and_join().with_context(|| self.path.display().to_string()),
-            None => Ok(()),
-        }
+        let Some(session) = self.session.take() else { return Ok(()) };
+        // Whoever asks every file system for its size, as any agent here does, holds it for a moment.
+        eventually("nobody uses the disk", GENEROUS, || {
+            let status = Command::new("umount").arg(&self.path).stderr(Stdio::null()).status()?;
+            Ok(status.success().then_some(()))
+        })?;
+        session.join().with_context(|| self.path.display().to_string())
     }
 
     fn model(&self) -> MutexGuard<'_, Model> {
