@@ -186,13 +186,13 @@ pub fn encode_metadata(request: &mut Vec<u8>, family: &str, kind: u8, help: &str
     push_bytes(request, 3, &message);
 }
 
-fn push_bytes(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(crate) fn push_bytes(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     message.push(number << 3 | 2);
     push_varint(message, bytes.len() as u64);
     message.extend_from_slice(bytes);
 }
 
-fn push_varint(message: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn push_varint(message: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         message.push(value as u8 | 0x80);
         value >>= 7;

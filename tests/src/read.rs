@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::push::{push_bytes, push_varint};
+
 use anyhow::{Result, ensure};
 
 /// How an answer is to be written: the numbers of `prometheus.ReadRequest.ResponseType`.
@@ -70,18 +72,4 @@ pub fn remote_read(
     }
     ensure!(encoding.is_none() || encoding.as_deref() == Some("snappy"), "{encoding:?}");
     Ok(ReadReply { status, content_type, body })
-}
-
-fn push_bytes(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    message.push(number << 3 | 2);
-    push_varint(message, bytes.len() as u64);
-    message.extend_from_slice(bytes);
-}
-
-fn push_varint(message: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        message.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    message.push(value as u8);
 }
