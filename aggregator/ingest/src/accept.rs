@@ -13,7 +13,8 @@ use crate::{Shared, session};
 
 /// Takes calls until `stop`; returns when all connections are done with.
 pub(crate) async fn serve(shared: Arc<Shared>, stop: CancellationToken) {
-    let listener = Listener::new(shared.endpoint.clone(), shared.limits.connections_max);
+    let listener = Listener::new(shared.endpoint.clone(), shared.limits.connections_max)
+        .with_roll(shared.group.roll().subscribe());
     let mut calls = JoinSet::new();
     let mut refused_before = 0;
     loop {
@@ -57,7 +58,7 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
             let store = Arc::new(Stored(Arc::clone(&shared)));
             let served = tokio::select! {
                 () = stop.cancelled() => return,
-                served = serve_peer(&connection, shared.group.members(), store) => served,
+                served = serve_peer(&connection, &shared.group, store) => served,
             };
             if let Err(error) = served {
                 tracing::debug!(%replica, %error, "a peer's connection broke");
@@ -90,9 +91,10 @@ async fn call(shared: Arc<Shared>, handshake: Handshake, stop: CancellationToken
     }
 }
 
-/// Whom a refusal is about: the host, since the port changes with every attempt.
+/// Whom a refusal is about: the host, since the port changes with every attempt; who is known by its certificate.
 fn caller(error: &AcceptError) -> String {
     let remote = match error {
+        AcceptError::Revoked { role, .. } => return role.to_string(),
         AcceptError::Handshake { remote, .. }
         | AcceptError::Timeout { remote }
         | AcceptError::NoCertificate { remote, .. }

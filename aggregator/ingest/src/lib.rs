@@ -19,6 +19,7 @@
 mod accept;
 mod catch_up;
 mod metrics;
+mod neighbours;
 mod peers;
 mod push;
 mod refusals;
@@ -40,12 +41,14 @@ use vedette_storage::Storage;
 use vedette_transport::Group;
 use vedette_wire::control::TargetReport;
 use vedette_wire::session::Now;
-use vedette_wire::{AgentName, BatchSeq, LogId};
+use vedette_wire::{AgentName, BatchSeq, LogId, ReplicaId};
 
+pub use neighbours::PeerStatus;
 pub use push::{PushAck, PushAnswer, PushLimits, RemoteWrite};
 
 use catch_up::{NEWS_MAX, News};
 use metrics::IngestMetrics;
+use neighbours::Neighbours;
 use peers::Deletions;
 use push::{PushMetrics, Pushes};
 use refusals::Refusals;
@@ -122,6 +125,7 @@ struct Shared {
     /// What agents with a session have said of their targets.
     targets: Mutex<AgentTargets>,
     deletions: Deletions,
+    neighbours: Mutex<Neighbours>,
     refusals: Mutex<Refusals>,
     /// Newcomers that may be served at once: they have shown no certificate.
     enrolments: Semaphore,
@@ -161,6 +165,7 @@ impl Ingest {
             sessions: Mutex::new(Sessions::default()),
             targets: Mutex::new(AgentTargets::default()),
             deletions: Deletions::default(),
+            neighbours: Mutex::default(),
             refusals: Mutex::new(Refusals::default()),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             pushes,
@@ -204,6 +209,12 @@ impl Ingest {
         lock(&self.shared.targets).all()
     }
 
+    /// How it goes with another replica of the group.
+    pub fn peer(&self, replica: ReplicaId) -> PeerStatus {
+        let status = lock(&self.shared.neighbours).status(self.shared.clock.now().monotonic, replica);
+        PeerStatus { unshipped_batches: self.shared.pushes.unshipped(replica), ..status }
+    }
+
     /// The live sessions, by agent.
     pub fn sessions(&self) -> Vec<SessionStatus> {
         lock(&self.shared.sessions).status()
@@ -215,7 +226,7 @@ impl Shared {
     fn refused(&self, reason: &'static str, who: &str, message: &str) {
         self.metrics.refusals.with_label_values(&[reason]).inc();
         if lock(&self.refusals).is_news(self.clock.now().monotonic, reason, who) {
-            tracing::warn!(reason, who, message, "refused");
+            tracing::warn!(reason, who, why = message, "refused");
         }
     }
 

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::PartName;
 use vedette_transport::{
     Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, close, connect, exchange_members,
-    fetch_frames, tell_deletion,
+    exchange_roll, fetch_frames, tell_deletion,
 };
 use vedette_wire::control::{Deletion, FetchFrames, FetchPart, ListLogs, ListParts, Member};
 use vedette_wire::session::CloseCode;
@@ -28,35 +29,54 @@ const RECOVER_BYTES_MAX: usize = 64 << 20;
 /// Exchanges membership with every peer, now, regularly, and when it changes here, until `stop`.
 pub(crate) async fn keep_in_touch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut members = shared.group.members().subscribe();
+    let mut roll = shared.group.roll().subscribe();
     loop {
         members.mark_unchanged();
-        for peer in peers(&shared) {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = exchange(&shared, &peer) => {}
+        roll.mark_unchanged();
+        let peers = peers(&shared);
+        lock(&shared.neighbours).retain(&peers.iter().map(|peer| peer.replica).collect::<Vec<_>>());
+        // At once: one that is away does not keep the others from hearing.
+        let mut exchanges: JoinSet<()> =
+            peers.into_iter().map(|peer| exchange(Arc::clone(&shared), peer)).collect();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = roll.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
             }
+            () = async { while exchanges.join_next().await.is_some() {} } => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EXCHANGE_INTERVAL) => {}
+            changed = roll.changed() => if changed.is_err() { return },
             () = shared.deletions.news.notified() => {}
             changed = members.changed() => if changed.is_err() { return },
         }
     }
 }
 
-async fn exchange(shared: &Shared, peer: &Member) {
-    let outcome = match call(shared, peer).await {
+async fn exchange(shared: Arc<Shared>, peer: Member) {
+    let outcome = match call(&shared, &peer).await {
         Err(message) => Err(message),
         Ok(Connected { connection, .. }) => {
             let exchanged = exchange_members(&connection, shared.group.members()).await;
             if exchanged.is_ok() {
-                tell_deletions(shared, peer, &connection).await;
+                // A peer of an older release does not know of it, and goes on as before.
+                if let Err(error) = exchange_roll(&connection, &shared.group).await {
+                    let message = format!("who is no member any more was not exchanged: {error}");
+                    shared.refused("peer_roll", &peer.replica.to_string(), &message);
+                }
+                tell_deletions(&shared, &peer, &connection).await;
             }
             close(&connection, CloseCode::Done, "");
             exchanged.map_err(|error| error.to_string())
         }
     };
+    let now = shared.clock.now().monotonic;
+    lock(&shared.neighbours).exchanged(now, peer.replica, outcome.clone().map(drop));
     match outcome {
         Ok(_members) => {
             shared.metrics.peer_exchanges.with_label_values(&["done"]).inc();

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::{Append, AppendOutcome, AppendRefusal, Resume, SeriesCount};
-use vedette_transport::{ControlReader, ControlWriter, Frame, StreamError, close};
+use vedette_transport::{Certified, ControlReader, ControlWriter, Frame, StreamError, close, refusal};
 use vedette_wire::control::{AgentMessage, Members, RefuseReason, ReplicaMessage, SeriesLimit, Window};
 use vedette_wire::session::{
     CloseCode, FrameVerdict, ReplicaAction, ReplicaOptions, ReplicaSession, ResumePoint, StreamVerdict,
@@ -61,6 +61,12 @@ pub(crate) async fn run(
 
     let ended = tokio::select! {
         ended = serve(&shared, &agent, id, &connection, stop.clone()) => ended,
+        certified = revoked(&shared, &connection) => {
+            let message = refusal(&certified.role);
+            shared.refused("revoked", &certified.role.to_string(), &message);
+            close(&connection, CloseCode::Revoked, &message);
+            message
+        }
         // An agent that does not read may keep the session from saying so.
         () = stopped(&stop) => {
             close(&connection, CloseCode::ShuttingDown, "the replica is going away");
@@ -73,6 +79,16 @@ pub(crate) async fn run(
     shared.metrics.sessions.set(lock(&shared.sessions).len() as i64);
     report_conflict(&shared, &agent, change);
     tracing::info!(%agent, %address, reason = ended, "session ended");
+}
+
+/// When the certificate that the other side has shown is not good any more.
+async fn revoked(shared: &Shared, connection: &Connection) -> Certified {
+    let mut roll = shared.group.roll().subscribe();
+    let Some(certified) = Certified::of_peer(connection) else { return std::future::pending().await };
+    if roll.wait_for(|roll| roll.refuses(&certified)).await.is_err() {
+        return std::future::pending().await;
+    }
+    certified
 }
 
 /// When sessions that have not ended by themselves after `stop` are cut off.

@@ -1,7 +1,7 @@
 //! The group's certificate authority. Every replica of a group holds it, so that each can enrol newcomers.
 
 use crate::files::{self, FileError};
-use crate::identity::{Identity, IdentityError, Role, pem_block};
+use crate::identity::{Certified, Identity, IdentityError, Role, pem_block, revocations_unit};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -130,13 +130,23 @@ impl Authority {
         role: &Role,
         now: Timestamp,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.sign_again(signing_request, &Certified { role: role.clone(), revocations: 0 }, now)
+    }
+
+    /// The same for a member that may have been revoked before.
+    pub fn sign_again(
+        &self,
+        signing_request: &[u8],
+        certified: &Certified,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
         let der = CertificateSigningRequestDer::from(signing_request);
         let mut request = CertificateSigningRequestParams::from_der(&der)
             .map_err(|error| AuthorityError::SigningRequest { reason: error.to_string() })?;
         if *request.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
             return Err(AuthorityError::SigningRequest { reason: "the key is not ECDSA P-256".to_owned() });
         }
-        request.params = member_params(role, now)?;
+        request.params = member_params(certified, now)?;
         let certificate = request.signed_by(&self.issuer).map_err(certificate_error)?;
         Ok(certificate.der().clone())
     }
@@ -169,10 +179,14 @@ fn new_key() -> Result<KeyPair, AuthorityError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(certificate_error)
 }
 
-fn member_params(role: &Role, now: Timestamp) -> Result<CertificateParams, AuthorityError> {
+fn member_params(certified: &Certified, now: Timestamp) -> Result<CertificateParams, AuthorityError> {
+    let role = &certified.role;
     let mut params = validity(now, CERTIFICATE_LIFE);
     let ia5 = |text: &str| text.try_into().map_err(certificate_error);
     params.distinguished_name = common_name(&role.to_string());
+    if let Some(unit) = revocations_unit(certified.revocations) {
+        params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+    }
     params.subject_alt_names = vec![SanType::URI(ia5(&role.uri())?)];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -7,7 +7,7 @@ use crate::authority::{Authority, AuthorityError, fingerprint, new_signing_reque
 use crate::connect::{ConnectError, Connected, call};
 use crate::endpoint::{EndpointError, close, member_config, newcomer_config};
 use crate::group::Group;
-use crate::identity::{Identity, IdentityError, Role};
+use crate::identity::{Certified, Identity, IdentityError, Role};
 use crate::stream::{ControlReader, ControlWriter, StreamError};
 use crate::tls::Protocol;
 use crate::token::Token;
@@ -144,7 +144,8 @@ pub async fn serve_enroll(
             return Err(EnrollError::Answer { reason: "the caller asked nothing".to_owned() });
         };
         let who = describe(&request, member.as_ref());
-        let answering = tokio::task::spawn_blocking(move || group.enroll(&request, member.as_ref(), now));
+        let certified = member.and_then(|_role| Certified::of_peer(&connection));
+        let answering = tokio::task::spawn_blocking(move || group.enroll(&request, certified.as_ref(), now));
         let answer = answering.await.map_err(|error| EnrollError::Answer { reason: error.to_string() })?;
         match &answer {
             EnrollAnswer::Issued(_) => tracing::info!(%remote, who, "certificate issued"),

@@ -4,6 +4,7 @@
 //! <data folder>/ca/authority.pem   the group's authority and its key
 //! <data folder>/ca/tokens.json     tokens given out by this replica
 //! <data folder>/ca/enrolled.txt    names of agents, one a line
+//! <data folder>/ca/roll.json       who is not a member any more
 //! <data folder>/identity.pem       this replica's key and certificate
 //! <data folder>/members.json       the group's replicas
 //! ```
@@ -11,8 +12,9 @@
 use crate::authority::{Authority, AuthorityError};
 use crate::enroll::Joined;
 use crate::files::{self, FileError};
-use crate::identity::{Identity, IdentityError, Role};
+use crate::identity::{Certified, Identity, IdentityError, Role, expires_at};
 use crate::members::MembersStore;
+use crate::roll::{RollError, RollStore};
 use crate::token::{Token, TokenKind};
 use crate::token_store::{TokenStore, TokenStoreError};
 use std::collections::HashSet;
@@ -24,7 +26,7 @@ use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_wire::control::{
     EnrollAnswer, EnrollRefusal, EnrollRequest, Issued, Member, NewcomerKind, Redeem, RefusedEnroll,
-    TEXT_BYTES_MAX,
+    RollPage, TEXT_BYTES_MAX,
 };
 use vedette_wire::{AgentName, ReplicaId};
 
@@ -50,6 +52,7 @@ pub struct Group {
     failures: Mutex<FailureBudget>,
     enrolling: Semaphore,
     members: MembersStore,
+    roll: RollStore,
 }
 
 /// Why a replica has no standing.
@@ -108,12 +111,14 @@ impl Group {
             }
         };
         let own = Member { replica, addresses: addresses.to_vec() };
+        let roll = RollStore::open(&authority_folder)?;
         let group = Self {
             tokens: Mutex::new(TokenStore::open(&authority_folder)?),
             enrolled: Mutex::new(read_enrolled(&authority_folder)?),
             failures: Mutex::new(FailureBudget::default()),
             enrolling: Semaphore::new(ENROLLING_MAX),
-            members: MembersStore::open(folder, own)?,
+            members: MembersStore::open_with(folder, own, roll.subscribe())?,
+            roll,
             identity: Mutex::new(Arc::new(identity)),
             authority_folder,
             folder: folder.to_owned(),
@@ -169,6 +174,43 @@ impl Group {
         self.members.announce(addresses)
     }
 
+    /// Who is no member any more.
+    pub fn roll(&self) -> &RollStore {
+        &self.roll
+    }
+
+    /// The authority's certificate is good until then; there is no rollover yet.
+    pub fn authority_expires_at(&self) -> Result<Timestamp, IdentityError> {
+        expires_at(self.authority.certificate())
+    }
+
+    /// The names of agents that were enrolled here, in no order.
+    pub fn enrolled(&self) -> Vec<String> {
+        lock(&self.enrolled).iter().cloned().collect()
+    }
+
+    /// No certificate that the agent has is good any more, on any replica, as soon as it hears of it.
+    pub fn revoke(&self, agent: &AgentName) -> Result<(), RollError> {
+        self.roll.revoke(agent)?;
+        tracing::warn!(%agent, "agent revoked: its certificates are refused until it is enrolled again");
+        Ok(())
+    }
+
+    /// The replica is no member any more. Agents and peers stop calling it, and nobody takes its calls.
+    pub fn remove_member(&self, replica: ReplicaId) -> Result<(), RollError> {
+        self.roll.remove(replica)?;
+        self.members.call_roll()?;
+        tracing::warn!(%replica, "replica removed from the group");
+        Ok(())
+    }
+
+    /// Takes over what a peer knows of who is no member any more.
+    pub(crate) fn take_roll(&self, page: &RollPage) -> Result<(), RollError> {
+        self.roll.merge(page)?;
+        self.members.call_roll()?;
+        Ok(())
+    }
+
     /// Makes a token that works once, here, until `ttl` is over.
     pub fn create_token(
         &self,
@@ -176,9 +218,22 @@ impl Group {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Token, TokenStoreError> {
+        self.create_token_for(kind, ttl, 1, now)
+    }
+
+    /// Makes a token that works `uses` times, here, until `ttl` is over. Only this replica takes it, so that it counts alone
+    /// and nothing is redeemed twice while replicas can not hear each other.
+    pub fn create_token_for(
+        &self,
+        kind: TokenKind,
+        ttl: Duration,
+        uses: u32,
+        now: Timestamp,
+    ) -> Result<Token, TokenStoreError> {
         let addresses = lock(&self.addresses).clone();
-        let token = lock(&self.tokens).create(kind, ttl, self.authority.fingerprint(), addresses, now)?;
-        tracing::info!(%kind, expires_at = %token.expires_at, "token created");
+        let authority = self.authority.fingerprint();
+        let token = lock(&self.tokens).create(kind, ttl, uses, authority, addresses, now)?;
+        tracing::info!(%kind, uses, expires_at = %token.expires_at, "token created");
         Ok(token)
     }
 
@@ -203,10 +258,16 @@ impl Group {
     }
 
     /// Answers a newcomer or a member. Writes files: not for an async task.
-    pub fn enroll(&self, request: &EnrollRequest, member: Option<&Role>, now: Timestamp) -> EnrollAnswer {
+    pub fn enroll(
+        &self,
+        request: &EnrollRequest,
+        member: Option<&Certified>,
+        now: Timestamp,
+    ) -> EnrollAnswer {
         let issued = match (request, member) {
             (EnrollRequest::Redeem(redeem), _) => self.redeem(redeem, now),
-            (EnrollRequest::Renew(renew), Some(role)) => self.issue(&renew.signing_request, role, now),
+            // What was revoked stays revoked: the next certificate says of itself what the present one does.
+            (EnrollRequest::Renew(renew), Some(member)) => self.issue(&renew.signing_request, member, now),
             (EnrollRequest::Renew(_), None) => {
                 Err(refused(EnrollRefusal::NotAuthenticated, "a renewal needs the present certificate"))
             }
@@ -229,7 +290,12 @@ impl Group {
         if let Err(refusal) = lock(&self.tokens).check(&redeem.secret, kind, now) {
             return Err(self.token_refused(refusal, now));
         }
-        let mut issued = self.issue(&redeem.signing_request, &role, now)?;
+        let revocations = match &role {
+            Role::Agent(name) => self.roll.current().revocations(name),
+            Role::Replica(_) => 0,
+        };
+        let certified = Certified { role: role.clone(), revocations };
+        let mut issued = self.issue(&redeem.signing_request, &certified, now)?;
         // One writer at a time: of two that show the same token, one is refused here.
         let spent = lock(&self.tokens).redeem(&redeem.secret, kind, &role.to_string(), now);
         spent.map_err(internal)?.map_err(|refusal| self.token_refused(refusal, now))?;
@@ -244,8 +310,14 @@ impl Group {
         Ok(issued)
     }
 
-    fn issue(&self, signing_request: &[u8], role: &Role, now: Timestamp) -> Result<Issued, RefusedEnroll> {
-        let certificate = self.authority.sign(signing_request, role, now).map_err(|error| match error {
+    fn issue(
+        &self,
+        signing_request: &[u8],
+        certified: &Certified,
+        now: Timestamp,
+    ) -> Result<Issued, RefusedEnroll> {
+        let signed = self.authority.sign_again(signing_request, certified, now);
+        let certificate = signed.map_err(|error| match error {
             AuthorityError::SigningRequest { .. } => refused(EnrollRefusal::Malformed, error),
             error => internal(error),
         })?;
@@ -279,7 +351,9 @@ impl Group {
         let text = match refusal {
             EnrollRefusal::UnknownToken => "this replica did not make the token, or has forgotten it",
             EnrollRefusal::ExpiredToken => "the token has expired",
-            EnrollRefusal::UsedToken => "the token was used before",
+            EnrollRefusal::UsedToken => {
+                "the token was used before, as often as it may be: make another with vedette-aggregator token create"
+            }
             EnrollRefusal::WrongKind => "the token is for the other kind: agent or replica",
             _ => "the token cannot be used",
         };

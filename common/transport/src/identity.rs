@@ -4,6 +4,8 @@
 //! `vedette://replica/<uuid>`. Names are percent-encoded, because such an URI is plain ASCII.
 
 use crate::files::{self, FileError};
+use crate::listener::peer_certificate;
+use quinn::Connection;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
@@ -24,6 +26,15 @@ pub enum Role {
     Agent(AgentName),
     /// An aggregator of the group.
     Replica(ReplicaId),
+}
+
+/// What a certificate says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Certified {
+    /// Whom it names.
+    pub role: Role,
+    /// How often its agent had been revoked when it was issued; see [`crate::Roll`].
+    pub revocations: u32,
 }
 
 /// A private key, its certificate, and the authority of the group.
@@ -183,6 +194,19 @@ impl Role {
     }
 }
 
+impl Certified {
+    /// What a certificate says. Whether it is genuine was settled by the handshake.
+    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
+        let parsed = parse(certificate)?;
+        Ok(Self { role: role_of(&parsed)?, revocations: revocations_of(&parsed) })
+    }
+
+    /// What the other side of a connection has shown; none when it has shown no certificate of use.
+    pub fn of_peer(connection: &Connection) -> Option<Self> {
+        Self::of_certificate(&peer_certificate(connection)?).ok()
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -192,6 +216,18 @@ impl fmt::Display for Role {
     }
 }
 
+/// The organizational unit of an agent that was revoked before. Of others there is none, and releases that know of no
+/// revocations do not look at it.
+pub(crate) fn revocations_unit(revocations: u32) -> Option<String> {
+    (revocations > 0).then(|| format!("{REVOCATIONS_PREFIX}{revocations}"))
+}
+
+fn revocations_of(certificate: &X509Certificate<'_>) -> u32 {
+    let units = certificate.subject().iter_organizational_unit().filter_map(|unit| unit.as_str().ok());
+    units.filter_map(|unit| unit.strip_prefix(REVOCATIONS_PREFIX)?.parse().ok()).max().unwrap_or(0)
+}
+
+const REVOCATIONS_PREFIX: &str = "enrolled after revocation ";
 const FILE: &str = "identity.pem";
 
 pub(crate) fn pem_block(label: &str, der: &[u8]) -> String {
@@ -214,6 +250,12 @@ fn parse_pem(pem: &[u8]) -> Result<Parts, String> {
         (Some(certificate), Some(authority)) => Ok((authority, certificate, key)),
         _ => Err("expected a certificate and the authority's".to_owned()),
     }
+}
+
+/// When a certificate ends to be good.
+pub(crate) fn expires_at(certificate: &CertificateDer<'_>) -> Result<Timestamp, IdentityError> {
+    let seconds = parse(certificate)?.validity().not_after.timestamp();
+    Ok(Timestamp::from_millis(seconds.saturating_mul(1000)))
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, IdentityError> {

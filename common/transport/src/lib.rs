@@ -30,6 +30,7 @@ mod listener;
 mod members;
 mod parts;
 mod peer;
+mod roll;
 mod socket;
 mod stream;
 mod tls;
@@ -45,15 +46,19 @@ pub use endpoint::{
 pub use enroll::{EnrollError, Enrolled, Joined, enroll_agent, enroll_replica, renew, serve_enroll};
 pub use files::{FileError, create_folder};
 pub use group::{Group, GroupError};
-pub use identity::{Identity, IdentityError, Role};
-pub use listener::{AcceptError, Accepted, Handshake, Listener};
+pub use identity::{Certified, Identity, IdentityError, Role};
+pub use listener::{AcceptError, Accepted, Handshake, Listener, refusal};
 pub use members::{LEASE, MembersStore};
 pub use parts::{PartChunks, PartStream, fetch_part, list_logs, list_parts};
-pub use peer::{PeerError, PeerFrames, PeerStore, exchange_members, fetch_frames, serve_peer, tell_deletion};
+pub use peer::{
+    PeerError, PeerFrames, PeerStore, exchange_members, exchange_roll, fetch_frames, serve_peer,
+    tell_deletion,
+};
+pub use roll::{REVOKED_MAX, Roll, RollError, RollStore};
 pub use stream::{ControlReader, ControlWriter, Frame, FrameReader, FrameWriter, StreamError};
 pub use tls::Protocol;
 pub use token::{SECRET_BYTES, Token, TokenError, TokenKind};
-pub use token_store::{TOKENS_MAX, TokenStore, TokenStoreError};
+pub use token_store::{TOKENS_MAX, TokenStore, TokenStoreError, USES_MAX};
 
 /// Reads `bytes` as everything that somebody else wrote, and checks that what is accepted survives another round.
 /// For fuzzing and for replaying its corpus.
@@ -62,6 +67,7 @@ pub fn check_any_bytes(bytes: &[u8]) {
     token::check_any_bytes(bytes);
     token_store::check_any_bytes(bytes);
     members::check_any_bytes(bytes);
+    roll::check_any_bytes(bytes);
     identity::check_any_bytes(bytes);
     authority::check_any_bytes(bytes);
 }

@@ -1,7 +1,8 @@
 //! Taking calls: the handshake, then who calls and for what.
 
 use crate::endpoint::close;
-use crate::identity::{IdentityError, Role};
+use crate::identity::{Certified, IdentityError, Role};
+use crate::roll::Roll;
 use crate::tls::Protocol;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming};
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use vedette_wire::session::CloseCode;
 use vedette_wire::{AgentName, ReplicaId};
 
@@ -27,6 +28,7 @@ pub struct Listener {
     handshakes: Arc<Semaphore>,
     connections_max: usize,
     refused: AtomicU64,
+    roll: watch::Receiver<Arc<Roll>>,
 }
 
 /// A call that was taken and has to be completed, in a task of its own.
@@ -34,6 +36,7 @@ pub struct Handshake {
     incoming: Incoming,
     /// Held until the handshake is over.
     permit: OwnedSemaphorePermit,
+    roll: watch::Receiver<Arc<Roll>>,
 }
 
 /// A caller whose certificate, as far as its protocol needs one, is good.
@@ -97,6 +100,14 @@ pub enum AcceptError {
         /// What it wanted to speak.
         protocol: Protocol,
     },
+    /// The caller is no member of the group any more.
+    #[error("{remote}: {}", refusal(.role))]
+    Revoked {
+        /// The caller.
+        remote: SocketAddr,
+        /// Whom its certificate names.
+        role: Role,
+    },
     /// The group signed it, but it names nobody.
     #[error("{remote}: {source}")]
     Certificate {
@@ -115,6 +126,7 @@ impl AcceptError {
             Self::Timeout { .. } => "timeout",
             Self::NoCertificate { .. } => "no_certificate",
             Self::WrongRole { .. } => "wrong_role",
+            Self::Revoked { .. } => "revoked",
             Self::Certificate { .. } => "certificate",
         }
     }
@@ -128,7 +140,13 @@ impl Listener {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             connections_max,
             refused: AtomicU64::new(0),
+            roll: watch::Sender::default().subscribe(),
         }
+    }
+
+    /// Refuses from now on who is no member any more.
+    pub fn with_roll(self, roll: watch::Receiver<Arc<Roll>>) -> Self {
+        Self { roll, ..self }
     }
 
     /// The endpoint.
@@ -164,7 +182,7 @@ impl Listener {
                 continue;
             }
             match self.handshakes.clone().try_acquire_owned() {
-                Ok(permit) => return Some(Handshake { incoming, permit }),
+                Ok(permit) => return Some(Handshake { incoming, permit, roll: self.roll.clone() }),
                 Err(_all_taken) => self.refuse(incoming),
             }
         }
@@ -174,7 +192,7 @@ impl Listener {
 impl Handshake {
     /// Completes the handshake and finds out who calls. A caller that may not is told why and hung up on.
     pub async fn complete(self) -> Result<Accepted, AcceptError> {
-        let Self { incoming, permit } = self;
+        let Self { incoming, permit, roll } = self;
         let remote = incoming.remote_address();
         let handshake = |source| AcceptError::Handshake { remote, source };
         let connecting = incoming.accept().map_err(handshake)?;
@@ -183,23 +201,41 @@ impl Handshake {
             .map_err(|_elapsed| AcceptError::Timeout { remote })?
             .map_err(handshake)?;
         drop(permit);
-        identify(&connection, remote).inspect_err(|error| {
-            let code = match error {
-                AcceptError::NoCertificate { .. } => CloseCode::NoCertificate,
-                _ => CloseCode::WrongRole,
+        let roll = roll.borrow().clone();
+        identify(&connection, remote, &roll).inspect_err(|error| {
+            let (code, text) = match error {
+                AcceptError::NoCertificate { .. } => (CloseCode::NoCertificate, error.to_string()),
+                AcceptError::Revoked { role, .. } => (CloseCode::Revoked, refusal(role)),
+                _ => (CloseCode::WrongRole, error.to_string()),
             };
-            close(&connection, code, &error.to_string());
+            close(&connection, code, &text);
         })
     }
 }
 
-fn identify(connection: &Connection, remote: SocketAddr) -> Result<Accepted, AcceptError> {
+/// What is said to who is no member any more.
+pub fn refusal(role: &Role) -> String {
+    match role {
+        Role::Agent(name) => {
+            format!("the certificate of agent {name} was revoked: enrol it again with a new token")
+        }
+        Role::Replica(replica) => {
+            format!("replica {replica} was removed from the group: join again with an empty data folder")
+        }
+    }
+}
+
+fn identify(connection: &Connection, remote: SocketAddr, roll: &Roll) -> Result<Accepted, AcceptError> {
     // A handshake without a common protocol fails, so there is one.
     let protocol = protocol_of(connection).unwrap_or(Protocol::Data);
     let role = match peer_certificate(connection) {
         Some(certificate) => {
-            let role = Role::of_certificate(&certificate);
-            Some(role.map_err(|source| AcceptError::Certificate { remote, source })?)
+            let certified = Certified::of_certificate(&certificate)
+                .map_err(|source| AcceptError::Certificate { remote, source })?;
+            if roll.refuses(&certified) {
+                return Err(AcceptError::Revoked { remote, role: certified.role });
+            }
+            Some(certified.role)
         }
         None => None,
     };

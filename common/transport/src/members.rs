@@ -1,9 +1,10 @@
 //! The group's replicas, as this one knows them, in `members.json`.
 
 use crate::files::{self, FileError};
+use crate::roll::Roll;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use vedette_wire::control::{MEMBERS_MAX, Member, Members};
@@ -20,17 +21,28 @@ pub struct MembersStore {
     /// disk and memory change in the same order.
     own: Mutex<Member>,
     current: watch::Sender<Members>,
+    /// Says who was removed for good.
+    roll: watch::Receiver<Arc<Roll>>,
 }
 
 impl MembersStore {
     /// Reads the membership in `folder`, or starts one, and sees to it that `own` is in it.
     pub fn open(folder: &Path, own: Member) -> Result<Self, FileError> {
+        Self::open_with(folder, own, watch::Sender::default().subscribe())
+    }
+
+    /// The same; whoever is removed by `roll` is no member, whatever peers say.
+    pub(crate) fn open_with(
+        folder: &Path,
+        own: Member,
+        roll: watch::Receiver<Arc<Roll>>,
+    ) -> Result<Self, FileError> {
         let path = folder.join(FILE);
         let members = match files::read(&path)? {
             None => Members { version: 0, lease_ms: LEASE.as_millis() as u64, members: Vec::new() },
             Some(bytes) => parse(&bytes).map_err(|reason| files::invalid(&path, reason))?,
         };
-        let store = Self { path, own: Mutex::new(own), current: watch::Sender::new(members) };
+        let store = Self { path, own: Mutex::new(own), current: watch::Sender::new(members), roll };
         store.change(|_own, _members| {})?;
         Ok(store)
     }
@@ -59,6 +71,11 @@ impl MembersStore {
         })
     }
 
+    /// The roll has changed: whoever was removed goes; on disk when it returns.
+    pub(crate) fn call_roll(&self) -> Result<Members, FileError> {
+        self.change(|_own, _members| {})
+    }
+
     /// Changes how long a replica of the group may be away.
     pub fn set_lease(&self, lease: Duration) -> Result<(), FileError> {
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
@@ -81,6 +98,11 @@ impl MembersStore {
         let before = self.current();
         let mut members = before.clone();
         change(&mut own, &mut members);
+        let roll = self.roll.borrow().clone();
+        let listed = members.members.len();
+        members.members.retain(|member| member.replica == own.replica || !roll.is_removed(member.replica));
+        // Agents and peers take the greater version.
+        members.version = members.version.saturating_add(u64::from(members.members.len() < listed));
         // Two replicas that changed the membership apart from each other may have lost one another's
         // newcomer; each puts itself back.
         members.put(own.clone());

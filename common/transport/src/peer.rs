@@ -3,15 +3,17 @@
 //! One bidirectional stream per question. Members are exchanged, batches that one replica misses are
 //! fetched from another, as they came from the agent, and parts are copied (`parts`).
 
+use crate::group::Group;
 use crate::members::MembersStore;
 use crate::parts::{PartChunks, send_part};
+use crate::roll::RollError;
 use crate::stream::{ControlReader, ControlWriter, Frame, StreamError};
 use quinn::{Connection, ConnectionError};
 use std::sync::Arc;
 use std::time::Duration;
 use vedette_wire::control::{
     Deletion, FETCH_BYTES_MAX, FetchFrames, FetchPart, FramesFollow, LISTING_BYTES_MAX, ListLogs, ListParts,
-    Members, PeerAnswer, PeerRequest,
+    Members, PeerAnswer, PeerRequest, ROLL_PAGE_MAX, RollPage,
 };
 use vedette_wire::{BatchSeq, FRAME_BYTES_MAX};
 
@@ -70,12 +72,15 @@ pub enum PeerError {
     /// What the peer told could not be kept.
     #[error(transparent)]
     Members(#[from] crate::FileError),
+    /// What the peer told could not be kept.
+    #[error(transparent)]
+    Roll(#[from] RollError),
 }
 
 /// Answers a peer's questions, one after the other, until it hangs up.
 pub async fn serve_peer(
     connection: &Connection,
-    members: &MembersStore,
+    group: &Group,
     store: Arc<dyn PeerStore>,
 ) -> Result<(), PeerError> {
     loop {
@@ -86,7 +91,7 @@ pub async fn serve_peer(
         };
         let mut reader = ControlReader::new(receive);
         let mut writer = ControlWriter::new(send);
-        let answer = answer(&mut reader, &mut writer, members, store.clone());
+        let answer = answer(&mut reader, &mut writer, group, store.clone());
         let follows =
             tokio::time::timeout(PEER_TIMEOUT, answer).await.map_err(|_elapsed| PeerError::Timeout)??;
         if let Some(chunks) = follows {
@@ -107,6 +112,34 @@ pub async fn exchange_members(connection: &Connection, members: &MembersStore) -
         PeerAnswer::Members(theirs) => Ok(members.merge(&theirs)?),
         answer => Err(unexpected(answer)),
     }
+}
+
+/// Tells the peer who is no member any more and takes over what it knows. A peer of an older release does not answer.
+pub async fn exchange_roll(connection: &Connection, group: &Group) -> Result<(), PeerError> {
+    let (mut ours_after, mut theirs_after) = (Some(String::new()), Some(String::new()));
+    while ours_after.is_some() || theirs_after.is_some() {
+        let mut page = group.roll().current().page(ours_after.as_deref().unwrap_or_default());
+        if ours_after.is_none() {
+            page.revoked.clear();
+        }
+        ours_after = next_page(&page);
+        page.after = theirs_after.unwrap_or_default();
+        match question(connection, &PeerRequest::Roll(page)).await?.0 {
+            PeerAnswer::Roll(theirs) => {
+                group.take_roll(&theirs)?;
+                theirs_after = next_page(&theirs);
+            }
+            answer => return Err(unexpected(answer)),
+        }
+    }
+    Ok(())
+}
+
+/// Behind which name the next page begins, if there is one.
+fn next_page(page: &RollPage) -> Option<String> {
+    let last = page.revoked.last().filter(|_| page.revoked.len() >= ROLL_PAGE_MAX)?;
+    // Names only rise: a peer that does otherwise does not keep us here.
+    (last.name > page.after).then(|| last.name.clone())
 }
 
 /// Asks the peer for batches that are missing here.
@@ -137,12 +170,16 @@ pub async fn tell_deletion(connection: &Connection, deletion: Deletion) -> Resul
 async fn answer(
     reader: &mut ControlReader,
     writer: &mut ControlWriter,
-    members: &MembersStore,
+    group: &Group,
     store: Arc<dyn PeerStore>,
 ) -> Result<Option<PartChunks>, PeerError> {
     let Some(request) = reader.read().await? else { return Ok(None) };
     let answered = match request {
-        PeerRequest::Members(theirs) => Ok(PeerAnswer::Members(members.merge(&theirs)?)),
+        PeerRequest::Members(theirs) => Ok(PeerAnswer::Members(group.members().merge(&theirs)?)),
+        PeerRequest::Roll(theirs) => {
+            group.take_roll(&theirs)?;
+            Ok(PeerAnswer::Roll(group.roll().current().page(&theirs.after)))
+        }
         PeerRequest::FetchFrames(wanted) => {
             match look_up(move || store.fetch(&wanted, FETCH_BYTES_MAX - FRAME_BYTES_MAX)).await? {
                 Ok(frames) if frames.is_empty() => Ok(PeerAnswer::NotHere(wanted)),

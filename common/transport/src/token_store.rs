@@ -12,10 +12,14 @@ use vedette_wire::control::EnrollRefusal;
 
 /// Tokens that may be outstanding or remembered as used.
 pub const TOKENS_MAX: usize = 10_000;
+/// Uses of one token.
+pub const USES_MAX: u32 = 10_000;
 /// How long a used or expired token is remembered, so that showing it again gets the right answer.
 const REMEMBER_MS: i64 = 24 * 3600 * 1000;
 const FILE: &str = "tokens.json";
-const FILE_VERSION: u32 = 1;
+/// Version 1 had one use a token, `used_at_ms` and `used_by`.
+const FILE_VERSION: u32 = 2;
+const FILE_VERSION_MIN: u32 = 1;
 
 /// Tokens given out by this replica, in `tokens.json`.
 pub struct TokenStore {
@@ -29,6 +33,12 @@ pub enum TokenStoreError {
     /// The file fails.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Nobody could use it, or too many.
+    #[error("a token is good for 1 to {USES_MAX} uses, not {uses}")]
+    Uses {
+        /// What was asked for.
+        uses: u32,
+    },
     /// Too many are outstanding.
     #[error("{TOKENS_MAX} tokens are outstanding: wait until some expire")]
     Full,
@@ -46,7 +56,9 @@ struct Entry {
     hash: [u8; 32],
     kind: TokenKind,
     expires_at: Timestamp,
-    used: Option<Use>,
+    uses_max: u32,
+    /// In their order. Invariant: never more than `uses_max`.
+    uses: Vec<Use>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +78,19 @@ impl TokenStore {
         Ok(Self { path, entries })
     }
 
-    /// Makes a token that works once, until `ttl` is over.
+    /// Makes a token that works `uses` times, until `ttl` is over.
     pub fn create(
         &mut self,
         kind: TokenKind,
         ttl: Duration,
+        uses: u32,
         authority: [u8; 32],
         addresses: Vec<String>,
         now: Timestamp,
     ) -> Result<Token, TokenStoreError> {
+        if !(1..=USES_MAX).contains(&uses) {
+            return Err(TokenStoreError::Uses { uses });
+        }
         let mut entries = self.remembered(now);
         if entries.len() >= TOKENS_MAX {
             return Err(TokenStoreError::Full);
@@ -83,7 +99,8 @@ impl TokenStore {
         getrandom::fill(&mut secret)?;
         let expires_at = now.plus_millis(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
         let token = Token { kind, expires_at, authority, secret, addresses }.check()?;
-        entries.push(Entry { hash: fingerprint(&secret), kind, expires_at, used: None });
+        let (uses_max, uses) = (uses, Vec::new());
+        entries.push(Entry { hash: fingerprint(&secret), kind, expires_at, uses_max, uses });
         self.replace(entries)?;
         Ok(token)
     }
@@ -93,7 +110,7 @@ impl TokenStore {
         self.usable(secret, kind, now).map(|_index| ())
     }
 
-    /// Marks a token as used, on disk before it returns. It cannot be used again, whatever happens next.
+    /// Marks a token as used once more, on disk before it returns: that use is spent, whatever happens next.
     pub fn redeem(
         &mut self,
         secret: &[u8],
@@ -106,7 +123,7 @@ impl TokenStore {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let mut entries = self.entries.clone();
-        entries[index].used = Some(Use { at: now, by: by.to_owned() });
+        entries[index].uses.push(Use { at: now, by: by.to_owned() });
         self.replace(entries)?;
         Ok(Ok(()))
     }
@@ -117,7 +134,9 @@ impl TokenStore {
         let index = index.ok_or(EnrollRefusal::UnknownToken)?;
         let entry = &self.entries[index];
         match entry {
-            Entry { used: Some(_), .. } => Err(EnrollRefusal::UsedToken),
+            Entry { uses_max, uses, .. } if uses.len() as u64 >= u64::from(*uses_max) => {
+                Err(EnrollRefusal::UsedToken)
+            }
             _ if entry.expires_at <= now => Err(EnrollRefusal::ExpiredToken),
             _ if entry.kind != kind => Err(EnrollRefusal::WrongKind),
             _ => Ok(index),
@@ -125,7 +144,10 @@ impl TokenStore {
     }
 
     fn remembered(&self, now: Timestamp) -> Vec<Entry> {
-        let over = |entry: &Entry| entry.used.as_ref().map_or(entry.expires_at, |used| used.at);
+        let over = |entry: &Entry| match entry.uses.last() {
+            Some(last) if entry.uses.len() as u64 >= u64::from(entry.uses_max) => last.at,
+            _ => entry.expires_at,
+        };
         let keep = |entry: &&Entry| now.millis_since(over(entry)) < REMEMBER_MS;
         self.entries.iter().filter(keep).cloned().collect()
     }
@@ -155,10 +177,26 @@ struct RawToken {
     secret_sha256: String,
     kind: String,
     expires_at_ms: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Since version 2.
+    #[serde(default = "once")]
+    uses_max: u32,
+    #[serde(default)]
+    uses: Vec<RawUse>,
+    /// Of version 1, as is the next.
+    #[serde(default, skip_serializing)]
     used_at_ms: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing)]
     used_by: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawUse {
+    at_ms: i64,
+    by: String,
+}
+
+fn once() -> u32 {
+    1
 }
 
 impl From<&Entry> for RawToken {
@@ -167,8 +205,14 @@ impl From<&Entry> for RawToken {
             secret_sha256: HEXLOWER.encode(&entry.hash),
             kind: entry.kind.as_str().to_owned(),
             expires_at_ms: entry.expires_at.as_millis(),
-            used_at_ms: entry.used.as_ref().map(|used| used.at.as_millis()),
-            used_by: entry.used.as_ref().map(|used| used.by.clone()),
+            uses_max: entry.uses_max,
+            uses: entry
+                .uses
+                .iter()
+                .map(|used| RawUse { at_ms: used.at.as_millis(), by: used.by.clone() })
+                .collect(),
+            used_at_ms: None,
+            used_by: None,
         }
     }
 }
@@ -180,8 +224,9 @@ fn render(entries: &[Entry]) -> Result<Vec<u8>, serde_json::Error> {
 
 fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let raw: RawTokens = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if raw.version != FILE_VERSION {
-        return Err(format!("version {} of the file, this release reads {FILE_VERSION}", raw.version));
+    if !(FILE_VERSION_MIN..=FILE_VERSION).contains(&raw.version) {
+        let reads = format!("{FILE_VERSION_MIN} to {FILE_VERSION}");
+        return Err(format!("version {} of the file, this release reads {reads}", raw.version));
     }
     raw.tokens.into_iter().map(parse_token).collect()
 }
@@ -189,9 +234,17 @@ fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
 fn parse_token(raw: RawToken) -> Result<Entry, String> {
     let hash = HEXLOWER.decode(raw.secret_sha256.as_bytes()).map_err(|error| error.to_string())?;
     let hash = hash.try_into().map_err(|_| "a hash has 32 bytes".to_owned())?;
-    let used =
-        raw.used_at_ms.map(|at| Use { at: Timestamp::from_millis(at), by: raw.used_by.unwrap_or_default() });
-    Ok(Entry { hash, kind: raw.kind.parse()?, expires_at: Timestamp::from_millis(raw.expires_at_ms), used })
+    let first = raw.used_at_ms.map(|at_ms| RawUse { at_ms, by: raw.used_by.unwrap_or_default() });
+    let uses: Vec<_> = first
+        .into_iter()
+        .chain(raw.uses)
+        .map(|used| Use { at: Timestamp::from_millis(used.at_ms), by: used.by })
+        .collect();
+    if !(1..=USES_MAX).contains(&raw.uses_max) || uses.len() as u64 > u64::from(raw.uses_max) {
+        return Err(format!("{} uses of a token that is good for {}", uses.len(), raw.uses_max));
+    }
+    let expires_at = Timestamp::from_millis(raw.expires_at_ms);
+    Ok(Entry { hash, kind: raw.kind.parse()?, expires_at, uses_max: raw.uses_max, uses })
 }
 
 /// Reads `bytes` as the file.
@@ -213,7 +266,7 @@ mod tests {
     }
 
     fn create(store: &mut TokenStore, kind: TokenKind) -> Token {
-        store.create(kind, HOUR, [1; 32], vec!["localhost:1".to_owned()], at(0)).unwrap()
+        store.create(kind, HOUR, 1, [1; 32], vec!["localhost:1".to_owned()], at(0)).unwrap()
     }
 
     #[test]
@@ -234,6 +287,42 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_work_several_times_and_its_uses_are_counted_across_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = TokenStore::open(folder.path()).unwrap();
+        let mut create =
+            |uses| store.create(TokenKind::Agent, HOUR, uses, [1; 32], vec!["localhost:1".to_owned()], at(0));
+        assert!(matches!(create(0), Err(TokenStoreError::Uses { uses: 0 })));
+        assert!(matches!(create(USES_MAX + 1), Err(TokenStoreError::Uses { .. })));
+        let token = create(3).unwrap();
+        for name in ["a", "b", "a"] {
+            let mut store = TokenStore::open(folder.path()).unwrap();
+            assert_eq!(store.redeem(&token.secret, TokenKind::Agent, name, at(1)).unwrap(), Ok(()));
+        }
+        let mut store = TokenStore::open(folder.path()).unwrap();
+        let again = store.redeem(&token.secret, TokenKind::Agent, "c", at(1)).unwrap();
+        assert_eq!(again, Err(EnrollRefusal::UsedToken));
+    }
+
+    #[test]
+    fn what_the_first_release_wrote_is_read() {
+        let hash = HEXLOWER.encode(&fingerprint(&[7; 32]));
+        let file = |used: &str| {
+            format!(
+                r#"{{"version":1,"tokens":[{{"secret_sha256":"{hash}","kind":"agent","expires_at_ms":9000{used}}}]}}"#
+            )
+        };
+        for (used, expected) in
+            [("", Ok(())), (r#","used_at_ms":5,"used_by":"agent a""#, Err(EnrollRefusal::UsedToken))]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(FILE), file(used)).unwrap();
+            let store = TokenStore::open(folder.path()).unwrap();
+            assert_eq!(store.check(&[7; 32], TokenKind::Agent, at(1)), expected);
+        }
+    }
+
+    #[test]
     fn the_secret_is_not_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let token = create(&mut TokenStore::open(folder.path()).unwrap(), TokenKind::Agent);
@@ -250,10 +339,10 @@ mod tests {
         let full = vec![store.entries[0].clone(); TOKENS_MAX];
         store.entries = full;
         let addresses = || vec!["localhost:1".to_owned()];
-        let error = store.create(TokenKind::Agent, HOUR, [1; 32], addresses(), at(1)).unwrap_err();
+        let error = store.create(TokenKind::Agent, HOUR, 1, [1; 32], addresses(), at(1)).unwrap_err();
         assert!(matches!(error, TokenStoreError::Full));
         let later = at(3600 + REMEMBER_MS / 1000 + 1);
-        store.create(TokenKind::Agent, HOUR, [1; 32], addresses(), later).unwrap();
+        store.create(TokenKind::Agent, HOUR, 1, [1; 32], addresses(), later).unwrap();
         assert_eq!(store.check(&token.secret, TokenKind::Agent, later), Err(EnrollRefusal::UnknownToken));
     }
 }

@@ -14,9 +14,9 @@ use vedette_model::Timestamp;
 use vedette_transport::{
     AcceptError, Accepted, ConnectError, ControlReader, ControlWriter, EnrollError, FrameReader, FrameWriter,
     Group, Identity, Listener, PartChunks, PeerError, PeerFrames, PeerStore, Protocol, Role, Token,
-    TokenKind, client_endpoint, connect, enroll_agent, enroll_replica, exchange_members, fetch_frames,
-    fetch_part, list_logs, list_parts, renew, replace_identity, serve_enroll, serve_peer, server_endpoint,
-    tell_deletion,
+    TokenKind, client_endpoint, connect, enroll_agent, enroll_replica, exchange_members, exchange_roll,
+    fetch_frames, fetch_part, list_logs, list_parts, renew, replace_identity, serve_enroll, serve_peer,
+    server_endpoint, tell_deletion,
 };
 use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, Deletion, EnrollRefusal, FetchFrames, FetchPart, ListLogs, ListParts,
@@ -86,7 +86,7 @@ impl Replica {
         let endpoint = server_endpoint("127.0.0.1:0".parse().unwrap(), &group.identity()).unwrap();
         let address = endpoint.local_addr().unwrap();
         group.announce(&[address.to_string()]).unwrap();
-        let listener = Listener::new(endpoint.clone(), 100);
+        let listener = Listener::new(endpoint.clone(), 100).with_roll(group.roll().subscribe());
         let (report, calls) = mpsc::channel(100);
         tokio::spawn(accept_loop(listener, group.clone(), report));
         Self { group, endpoint, address, calls, _folder: folder }
@@ -130,7 +130,7 @@ async fn accept_loop(
                     serve_enroll(group, connection, member, now()).await.ok();
                 }
                 Ok(Accepted::Peer { connection, .. }) => {
-                    serve_peer(&connection, group.members(), Arc::new(ThreeFrames)).await.ok();
+                    serve_peer(&connection, &group, Arc::new(ThreeFrames)).await.ok();
                 }
                 call => report.send(call).await.unwrap(),
             }
@@ -361,6 +361,10 @@ async fn a_replica_joins_and_both_know_of_each_other() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     Group::adopt(folder.path(), &joined).unwrap();
     assert!(Group::adopt(folder.path(), &joined).is_err(), "joined twice");
+    // More than fit one message.
+    let names: Vec<String> = (0..2500).map(|number| format!("\"gone-{number}\": 1")).collect();
+    let roll = format!("{{\"version\": 1, \"revoked\": {{{}}}, \"removed\": []}}", names.join(","));
+    std::fs::write(folder.path().join("ca/roll.json"), roll).unwrap();
     let mut second = Replica::start(folder);
     assert_eq!(second.group.replica(), joiner);
 
@@ -378,6 +382,43 @@ async fn a_replica_joins_and_both_know_of_each_other() {
     assert_eq!(second.next_agent().await.0, agent("a"));
     check_fetch(&connected.connection).await;
     check_parts(&connected.connection).await;
+    check_roll(&connected.connection, &replica, &mut second, &identity).await;
+}
+
+/// What one has revoked the other refuses as well, once they have talked, until a new token says otherwise.
+async fn check_roll(peer: &quinn::Connection, first: &Replica, second: &mut Replica, identity: &Identity) {
+    first.group.revoke(&agent("a")).unwrap();
+    exchange_roll(peer, &second.group).await.unwrap();
+    assert_eq!(first.group.roll().current(), second.group.roll().current());
+    assert_eq!(first.group.roll().current().revoked().count(), 2501);
+
+    let endpoint = client_endpoint().unwrap();
+    for protocol in [Protocol::Data, Protocol::Enroll] {
+        let connected = connect(&endpoint, identity, protocol, &second.addresses(), None).await.unwrap();
+        let (code, text) = hung_up(&connected.connection).await;
+        assert_eq!(code, Some(CloseCode::Revoked));
+        assert!(text.contains("agent a was revoked"), "{text}");
+    }
+    assert!(matches!(second.next_call().await, Err(AcceptError::Revoked { .. })));
+    assert!(renew(&endpoint, identity, &second.addresses()).await.is_err(), "revoked, and renewed");
+    while let Ok(call) = second.calls.try_recv() {
+        assert!(matches!(call, Err(AcceptError::Revoked { .. })));
+    }
+
+    let again = first.enroll("a").await;
+    let renewed = renew(&endpoint, &again, &second.addresses()).await.unwrap().identity;
+    connect(&endpoint, &renewed, Protocol::Data, &second.addresses(), None).await.unwrap();
+    assert_eq!(next_agent_after_refusals(second).await, agent("a"));
+}
+
+async fn next_agent_after_refusals(replica: &mut Replica) -> AgentName {
+    loop {
+        match replica.next_call().await {
+            Ok(Accepted::Data { agent, .. }) => return agent,
+            Err(AcceptError::Revoked { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 async fn check_parts(peer: &quinn::Connection) {

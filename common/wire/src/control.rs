@@ -17,6 +17,7 @@ mod enroll;
 mod members;
 mod messages;
 mod peer;
+mod roll;
 mod targets;
 
 pub use chunk::{CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, ChunkError, check_chunk, chunk_header, chunk_len};
@@ -38,6 +39,7 @@ pub use peer::{
     DELETION_BYTES_MAX, Deletion, FETCH_BYTES_MAX, FetchFrames, FetchPart, FramesFollow, LISTING_BYTES_MAX,
     ListLogs, ListParts, PartId, PeerAnswer, PeerRequest, WANTED_LOGS_MAX,
 };
+pub use roll::{REMOVED_MAX, ROLL_PAGE_MAX, RevokedAgent, RollPage};
 pub use targets::{
     TARGET_LABELS_MAX, TARGET_TEXT_BYTES_MAX, TARGETS_BYTES_MAX, TARGETS_MAX, TargetReport, Targets,
 };

@@ -56,11 +56,13 @@ pub enum CloseCode {
     Overload,
     /// The same replica or agent connected anew.
     Superseded,
+    /// The other side's certificate was revoked.
+    Revoked,
 }
 
 impl CloseCode {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Protocol,
         Self::Refused,
@@ -70,6 +72,7 @@ impl CloseCode {
         Self::WrongRole,
         Self::Overload,
         Self::Superseded,
+        Self::Revoked,
     ];
 
     /// The number on the wire.
@@ -84,6 +87,7 @@ impl CloseCode {
             Self::WrongRole => 6,
             Self::Overload => 7,
             Self::Superseded => 8,
+            Self::Revoked => 9,
         }
     }
 
@@ -104,6 +108,7 @@ impl CloseCode {
             Self::WrongRole => "wrong_role",
             Self::Overload => "overload",
             Self::Superseded => "superseded",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -12,7 +12,8 @@ use vedette_wire::control::{
     EnrollRefusal, EnrollRequest, FetchFrames, FetchPart, FramesFollow, Hello, Issued, LISTING_BYTES_MAX,
     LOGS_MAX, ListLogs, ListParts, LogOffer, MESSAGE_BYTES_MAX, Member, Members, NewcomerKind, PartId,
     PeerAnswer, PeerRequest, Redeem, Refuse, RefuseReason, RefusedEnroll, Renew, ReplicaMessage, Resume,
-    SeriesLimit, TargetReport, Targets, WANTED_LOGS_MAX, Welcome, Window, decode, encode,
+    RevokedAgent, RollPage, SeriesLimit, TargetReport, Targets, WANTED_LOGS_MAX, Welcome, Window, decode,
+    encode,
 };
 use vedette_wire::{BatchSeq, LogId, ReplicaId};
 
@@ -136,6 +137,13 @@ fn every_message_reads_back_and_keeps_its_bytes() {
     check("peer_listing", PeerAnswer::Listing(vec![1, 0, 9]));
     check("peer_part_follows", PeerAnswer::PartFollows(part));
     check("peer_part_gone", PeerAnswer::PartGone(part));
+    let roll = RollPage {
+        after: "host-1".to_owned(),
+        revoked: vec![RevokedAgent { name: "host-2".to_owned(), revocations: 300 }],
+        removed: vec![replica(4)],
+    };
+    check("peer_roll", PeerRequest::Roll(roll.clone()));
+    check("peer_roll_answer", PeerAnswer::Roll(roll));
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut news: mpsc::Receiver<News>, sto
                 looked = copy::look(&shared, &mut schedule, replica) => looked,
             };
             schedule.on_looked(now(), replica, looked);
+            crate::lock(&shared.neighbours).lacks(replica, schedule.lacking_of(replica));
             shared.metrics.catch_up.lacking_batches.set(schedule.lacking() as i64);
             while let Ok(news) = news.try_recv() {
                 schedule.on_news(now(), news);

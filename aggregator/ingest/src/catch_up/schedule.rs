@@ -160,6 +160,11 @@ impl Schedule {
         };
     }
 
+    /// Batches that a peer had and this replica had not, when it was last looked.
+    pub(super) fn lacking_of(&self, replica: ReplicaId) -> u64 {
+        self.peers.get(&replica).map_or(0, |peer| peer.lacking)
+    }
+
     /// Batches that some peer had and this replica had not, when it was last looked.
     pub(super) fn lacking(&self) -> u64 {
         self.peers.values().map(|peer| peer.lacking).max().unwrap_or(0)

@@ -179,6 +179,11 @@ impl Pushes {
             metrics,
         }
     }
+
+    /// Batches that were pushed here and that a connected peer has not acknowledged.
+    pub(crate) fn unshipped(&self, replica: ReplicaId) -> Option<u64> {
+        self.acknowledged.borrow().behind(replica, &self.own_logs.borrow())
+    }
 }
 
 impl RemoteWrite {

@@ -77,6 +77,17 @@ impl Acknowledged {
         self.0.is_empty()
     }
 
+    /// How many batches of these logs a connected peer has not acknowledged.
+    pub(super) fn behind(&self, replica: ReplicaId, logs: &OwnLogs) -> Option<u64> {
+        let acknowledged = self.0.get(&replica)?;
+        let behind = logs.0.iter().filter_map(|(log, own)| {
+            // Of a log that has ended, the peer may have been told nothing: it is in parts alone.
+            let through = acknowledged.get(log).or((!own.ended).then_some(&BatchSeq(0)))?;
+            Some(own.last.0.saturating_sub(through.0))
+        });
+        Some(behind.sum())
+    }
+
     /// Whether some peer has a log up to `seq`.
     pub(super) fn has(&self, log: LogId, seq: BatchSeq) -> bool {
         self.0.values().any(|logs| logs.get(&log).is_some_and(|through| *through >= seq))

@@ -3,6 +3,7 @@
 use super::codec::{ControlError, ControlMessage, bounded, read, write};
 use super::members::Members;
 use super::messages::TEXT_BYTES_MAX;
+use super::roll::RollPage;
 use crate::{BatchSeq, LogId};
 use bincode::{Decode, Encode};
 
@@ -31,6 +32,8 @@ pub enum PeerRequest {
     ListParts(ListParts),
     /// What a part holds of the logs named.
     FetchPart(FetchPart),
+    /// Who is no member any more, as far as the asker knows.
+    Roll(RollPage),
 }
 
 /// An answer.
@@ -52,6 +55,8 @@ pub enum PeerAnswer {
     PartFollows(PartId),
     /// The part is not here any more: list again.
     PartGone(PartId),
+    /// Who is no member any more, after what was told has been taken over.
+    Roll(RollPage),
 }
 
 /// Samples that are gone, whoever has them.
@@ -126,6 +131,7 @@ impl ControlMessage for PeerRequest {
             Self::ListLogs(_) => 51,
             Self::ListParts(_) => 52,
             Self::FetchPart(_) => 53,
+            Self::Roll(_) => 131,
         }
     }
 
@@ -137,6 +143,7 @@ impl ControlMessage for PeerRequest {
             Self::ListLogs(list) => write(list, self.kind(), out),
             Self::ListParts(list) => write(list, self.kind(), out),
             Self::FetchPart(fetch) => write(fetch, self.kind(), out),
+            Self::Roll(page) => write(page, self.kind(), out),
         }
     }
 
@@ -148,6 +155,7 @@ impl ControlMessage for PeerRequest {
             51 => Self::ListLogs(read(body, kind)?),
             52 => Self::ListParts(read(body, kind)?),
             53 => Self::FetchPart(read(body, kind)?),
+            131 => Self::Roll(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -158,6 +166,7 @@ impl ControlMessage for PeerRequest {
             Self::FetchFrames(_) | Self::ListLogs(_) => Ok(()),
             Self::ListParts(list) => bounded("logs", list.logs.len(), WANTED_LOGS_MAX),
             Self::FetchPart(fetch) => bounded("logs", fetch.logs.len(), WANTED_LOGS_MAX),
+            Self::Roll(page) => page.check(),
             Self::Deletion(deletion) => {
                 bounded("bytes of a deletion", deletion.record.len(), DELETION_BYTES_MAX)
             }
@@ -176,6 +185,7 @@ impl ControlMessage for PeerAnswer {
             Self::Listing(_) => 61,
             Self::PartFollows(_) => 62,
             Self::PartGone(_) => 63,
+            Self::Roll(_) => 132,
         }
     }
 
@@ -188,6 +198,7 @@ impl ControlMessage for PeerAnswer {
             Self::Deleted(id) => write(id, self.kind(), out),
             Self::Listing(page) => write(page, self.kind(), out),
             Self::PartFollows(part) | Self::PartGone(part) => write(part, self.kind(), out),
+            Self::Roll(page) => write(page, self.kind(), out),
         }
     }
 
@@ -201,6 +212,7 @@ impl ControlMessage for PeerAnswer {
             61 => Self::Listing(read(body, kind)?),
             62 => Self::PartFollows(read(body, kind)?),
             63 => Self::PartGone(read(body, kind)?),
+            132 => Self::Roll(read(body, kind)?),
             _ => return Ok(None),
         }))
     }
@@ -211,6 +223,7 @@ impl ControlMessage for PeerAnswer {
             Self::FramesFollow(follow) => bounded("bytes of frames", follow.bytes as usize, FETCH_BYTES_MAX),
             Self::Refused(message) => bounded("bytes of text", message.len(), TEXT_BYTES_MAX),
             Self::Listing(page) => bounded("bytes of a list", page.len(), LISTING_BYTES_MAX),
+            Self::Roll(page) => page.check(),
             Self::NotHere(_) | Self::Deleted(_) | Self::PartFollows(_) | Self::PartGone(_) => Ok(()),
         }
     }
