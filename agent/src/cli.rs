@@ -58,6 +58,21 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Show how the running agent is; 0 when healthy, 1 when not, and then what to do.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what the collectors find on this host, with no daemon and no network.
+    Collect {
+        /// Collect once, and end.
+        #[arg(long, required = true)]
+        once: bool,
+        /// This collector alone; may be repeated. Also one that is off.
+        #[arg(long = "collector", value_name = "NAME")]
+        collectors: Vec<String>,
+    },
     /// Become a member of the group that a token is of.
     Enroll {
         /// File with the token, from `vedette-aggregator token create`.

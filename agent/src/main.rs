@@ -4,8 +4,11 @@ mod cli;
 mod clock;
 mod collect;
 mod config;
+mod control;
 mod identity;
+mod once;
 mod own;
+mod report;
 mod run;
 mod shared;
 mod ship;
@@ -43,6 +46,11 @@ fn main() -> ExitCode {
             println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
             ExitCode::SUCCESS
         }
+        Some(Command::Status { json }) => match control::print_status(&config.spool.path, json) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(EXIT_FAILURE),
+        },
+        Some(Command::Collect { once: _, collectors }) => collect(&config, &collectors),
         Some(Command::Enroll { token_file }) => {
             logging::start(config.log_format, config.log_level);
             block_on(identity::enroll(&config, &token_file))
@@ -50,6 +58,21 @@ fn main() -> ExitCode {
         Some(Command::Run) | None => {
             let level = logging::start(config.log_format, config.log_level);
             block_on(run::run(config, flags, level))
+        }
+    }
+}
+
+fn collect(config: &Config, only: &[String]) -> ExitCode {
+    logging::start(config.log_format, config.log_level);
+    match once::print(config, only) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<vedette_collector::ConfigError>() {
+                EXIT_USAGE
+            } else {
+                EXIT_FAILURE
+            })
         }
     }
 }

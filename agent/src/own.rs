@@ -7,7 +7,7 @@ use vedette_collector::Gathered;
 use vedette_model::MetricKind;
 use vedette_spool::SpoolStatistics;
 
-use crate::shared::{LogReason, Numbers, ReplicaNumbers, Shared};
+use crate::shared::{LogReason, Numbers, ReplicaNumbers, Shared, lag_batches};
 
 use MetricKind::{Counter, Gauge};
 
@@ -169,15 +169,8 @@ fn about_replicas(shared: &Shared, numbers: &Numbers, out: &mut Gathered) {
     let replicas: Vec<(String, ReplicaNumbers, u64)> = {
         let known = shared.replicas().clone();
         let spool = shared.spool();
-        let logs = spool.logs();
-        let lag = |numbers: &ReplicaNumbers| {
-            let Some(replica) = numbers.replica else { return 0 };
-            let behind = |range: &vedette_spool::LogRange| {
-                let through = spool.cursor(replica, range.log).0.max(range.first.0 - 1);
-                range.last.0.saturating_sub(through)
-            };
-            logs.iter().map(behind).sum()
-        };
+        let lag =
+            |numbers: &ReplicaNumbers| numbers.replica.map_or(0, |replica| lag_batches(&spool, replica));
         known
             .into_iter()
             .map(|(peer, numbers)| {

@@ -19,6 +19,7 @@ use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::collect::{Collection, Request};
 use crate::config::Config;
+use crate::control;
 use crate::identity::{IdentityConfig, IdentityKeeper};
 use crate::shared::Shared;
 use crate::ship::{Fleet, FleetConfig, settle};
@@ -41,6 +42,7 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
         .await
         .with_context(|| format!("can not listen on {}", config.web_listen))?;
     let address = listener.local_addr()?;
+    let status = control::listen(&config.spool.path);
 
     let stop = CancellationToken::new();
     let (identity_config, identity_watch) = watch::channel(IdentityConfig::of(&config));
@@ -53,6 +55,7 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     let tasks = [
         tokio::spawn(keeper.run(stop.clone())),
         tokio::spawn(web::serve(listener, Arc::clone(&shared), stop.clone())),
+        tokio::spawn(control::serve(status, Arc::clone(&shared), stop.clone())),
         tokio::spawn(look_after_spool(Arc::clone(&shared), stop.clone())),
         tokio::spawn(feed_watchdog(stop.clone())),
     ];

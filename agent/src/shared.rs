@@ -1,12 +1,13 @@
 //! What the tasks of the agent have in common: the spool, who it is, and the numbers for metrics.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use vedette_model::Timestamp;
-use vedette_spool::Spool;
+use vedette_spool::{LogRange, Spool};
 use vedette_transport::Identity;
 use vedette_wire::control::TargetReport;
 use vedette_wire::session::Now;
@@ -99,6 +100,14 @@ pub(crate) struct ReplicaNumbers {
     pub(crate) bytes_sent: u64,
     pub(crate) acks: u64,
     pub(crate) skew_ms: i64,
+    /// Where it was last reached.
+    pub(crate) address: Option<SocketAddr>,
+    /// When it last acknowledged something, on the monotonic clock.
+    pub(crate) last_ack: Option<Duration>,
+    /// Why there is no connection.
+    pub(crate) error: Option<String>,
+    /// It hung up because the certificate was revoked.
+    pub(crate) is_revoked: bool,
     pub(crate) refusals: BTreeMap<&'static str, u64>,
 }
 
@@ -172,6 +181,15 @@ impl Shared {
             tracing::debug!(%log, "a new log was asked for while many requests wait");
         }
     }
+}
+
+/// How many batches of the spool a replica has not acknowledged.
+pub(crate) fn lag_batches(spool: &Spool, replica: ReplicaId) -> u64 {
+    let behind = |range: &LogRange| {
+        let through = spool.cursor(replica, range.log).0.max(range.first.0 - 1);
+        range.last.0.saturating_sub(through)
+    };
+    spool.logs().iter().map(behind).sum()
 }
 
 /// Given back when dropped.

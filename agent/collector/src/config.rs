@@ -12,6 +12,26 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub struct CollectorsConfig(pub(crate) BTreeMap<String, Setting>);
 
+impl CollectorsConfig {
+    /// The same parameters with only these collectors on, whatever is on here; all that are on when none is named.
+    pub fn only(&self, names: &[String]) -> Self {
+        if names.is_empty() {
+            return self.clone();
+        }
+        let off =
+            crate::collectors::KNOWN.iter().map(|known| (known.name.to_owned(), Setting::Switch(false)));
+        let mut settings: BTreeMap<_, _> = off.collect();
+        for name in names {
+            let setting = match self.0.get(name) {
+                Some(parameters @ Setting::Parameters(_)) => parameters.clone(),
+                Some(Setting::Switch(_)) | None => Setting::Switch(true),
+            };
+            settings.insert(name.clone(), setting);
+        }
+        Self(settings)
+    }
+}
+
 /// What is said of one collector.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "expected true, false or a map of parameters")]

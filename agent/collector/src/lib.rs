@@ -29,5 +29,5 @@ pub use config::{CollectorsConfig, ConfigError};
 pub use error::{CollectError, Fault};
 pub use gathered::{FamilyWriter, Gathered, GatheredFamily};
 pub use paths::Paths;
-pub use registry::{Collector, Registry};
+pub use registry::{Collector, CollectorHealth, Registry};
 pub use sources::Sources;

@@ -27,16 +27,21 @@ pub struct Registry {
 
 struct Entry {
     collector: Box<dyn Collector>,
-    health: Health,
+    health: CollectorHealth,
     succeeded: bool,
     duration_seconds: f64,
 }
 
-/// What was last logged of a collector, so that a lasting failure is logged once.
-#[derive(PartialEq, Eq)]
-enum Health {
+/// How a collector's last run went. What is the same as before is not logged again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CollectorHealth {
+    /// It has not run yet.
     Unknown,
+    /// It found what it looks for.
     Fine,
+    /// The host does not have it; nobody needs to act.
+    NoData(String),
+    /// Why it could not.
     Failing(String),
 }
 
@@ -72,6 +77,11 @@ impl Registry {
         self.entries.iter().map(|entry| entry.collector.name())
     }
 
+    /// How the last run of each collector went, sorted by name.
+    pub fn health(&self) -> impl Iterator<Item = (&'static str, &CollectorHealth)> {
+        self.entries.iter().map(|entry| (entry.collector.name(), &entry.health))
+    }
+
     /// Runs all collectors, and adds success and duration of each. Does not clear `out`.
     pub fn gather(&mut self, out: &mut Gathered) {
         self.sources.begin_gather();
@@ -99,7 +109,7 @@ impl Registry {
 
 impl Entry {
     fn new(collector: Box<dyn Collector>) -> Self {
-        Self { collector, health: Health::Unknown, succeeded: false, duration_seconds: 0.0 }
+        Self { collector, health: CollectorHealth::Unknown, succeeded: false, duration_seconds: 0.0 }
     }
 
     #[expect(clippy::disallowed_methods, reason = "driver: measures how long collectors take")]
@@ -115,8 +125,9 @@ impl Entry {
     fn log(&mut self, result: Result<(), CollectError>) {
         let collector = self.collector.name();
         let health = match &result {
-            Ok(()) => Health::Fine,
-            Err(error) => Health::Failing(error.to_string()),
+            Ok(()) => CollectorHealth::Fine,
+            Err(error @ CollectError::NoData { .. }) => CollectorHealth::NoData(error.to_string()),
+            Err(error) => CollectorHealth::Failing(error.to_string()),
         };
         if health == self.health {
             return;
@@ -126,7 +137,9 @@ impl Entry {
                 tracing::debug!(collector, %error, "collector has no data")
             }
             (Err(error), _) => tracing::error!(collector, %error, "collector failed"),
-            (Ok(()), Health::Failing(_)) => tracing::info!(collector, "collector works again"),
+            (Ok(()), CollectorHealth::NoData(_) | CollectorHealth::Failing(_)) => {
+                tracing::info!(collector, "collector works again")
+            }
             (Ok(()), _) => {}
         }
         self.health = health;
@@ -161,6 +174,20 @@ mod tests {
         let names: Vec<_> = registry("{cpu: false, stat: true, netdev: {}}").unwrap().names().collect();
         assert_eq!(names.len(), 16);
         assert!(!names.contains(&"cpu"));
+    }
+
+    #[test]
+    fn some_may_be_run_alone_with_their_parameters() {
+        let yaml = "{cpu: false, vmstat: {fields: '('}, netdev: {}}";
+        let config: CollectorsConfig = serde_saphyr::from_str(yaml).expect("valid YAML");
+        let only = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            Registry::new(&config.only(&names), Paths::default())
+        };
+        assert_eq!(only(&["netdev", "cpu"]).unwrap().names().collect::<Vec<_>>(), ["cpu", "netdev"]);
+        assert!(only(&["vmstat"]).is_err(), "its parameters count");
+        assert!(only(&["cpuu"]).is_err());
+        assert!(only(&[]).is_err(), "all that are on, vmstat among them");
     }
 
     #[test]

@@ -671,6 +671,11 @@ impl Spool {
         self.config = SpoolConfig { path, members_file, ..config };
     }
 
+    /// Its limits, as they are now.
+    pub fn config(&self) -> &SpoolConfig {
+        &self.config
+    }
+
     /// For metrics.
     pub fn statistics(&self, now: Now) -> SpoolStatistics {
         SpoolStatistics {

@@ -14,6 +14,7 @@ use vedette_wire::{BatchInput, EncodeError, LogId, RowInput, SegmentEncoder, Seg
 use crate::collect::{Alarm, Completeness, Node, targets};
 use crate::config::Config;
 use crate::own;
+use crate::report::{CollectorReport, TargetReport};
 use crate::shared::{LogReason, Shared};
 
 /// Fetches that wait to be taken; then their loops wait.
@@ -31,12 +32,23 @@ const NODE_GRID: &str = "node";
 pub(crate) enum Request {
     /// The host's metrics as of now, in the text format.
     Exposition(oneshot::Sender<Vec<u8>>),
+    /// How collectors and targets are.
+    Status(oneshot::Sender<Gathering>),
     /// End this log and start a new one, if it is still the live one.
     NewLog(LogId),
     /// Go on with this configuration.
     Reload(Box<Config>),
     /// Put what is at hand into the spool and end.
     Stop,
+}
+
+/// How what is collected is, for `status`.
+#[derive(Default)]
+pub(crate) struct Gathering {
+    pub(crate) name: String,
+    pub(crate) interval: Duration,
+    pub(crate) collectors: Vec<CollectorReport>,
+    pub(crate) targets: Vec<TargetReport>,
 }
 
 /// The driver: runs collectors and scrapes on their grids and puts batches into the spool.
@@ -120,6 +132,11 @@ impl Collection {
                 () = until(flush_at) => { self.flush(); continue }
                 request = self.requests.recv() => match request {
                     Some(Request::Exposition(answer)) => { self.expose(answer); continue }
+                    Some(Request::Status(answer)) => {
+                        // Who asked may be gone.
+                        answer.send(self.gathering()).ok();
+                        continue;
+                    }
                     Some(Request::NewLog(log)) => {
                         if log == self.log {
                             self.flush();
@@ -310,6 +327,21 @@ impl Collection {
         self.node.write_text(&mut text);
         // Who asked may be gone.
         answer.send(text).ok();
+    }
+
+    fn gathering(&self) -> Gathering {
+        let targets = self.scrapes.values().map(|Scraped { scrape, .. }| TargetReport {
+            job: scrape.target().config.job_name.clone(),
+            url: scrape.target().url.clone(),
+            health: scrape.status().health.as_str().to_owned(),
+            last_error: scrape.status().last_error.clone(),
+        });
+        Gathering {
+            name: self.config.name.to_string(),
+            interval: self.config.global.scrape_interval,
+            collectors: self.node.collectors(),
+            targets: targets.collect(),
+        }
     }
 
     fn reload(&mut self, config: Config) {

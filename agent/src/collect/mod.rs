@@ -16,5 +16,5 @@ mod targets;
 
 pub(crate) use alarm::Alarm;
 pub(crate) use completeness::Completeness;
-pub(crate) use driver::{Collection, Request};
+pub(crate) use driver::{Collection, Gathering, Request};
 pub(crate) use node::Node;

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use vedette_collector::{Gathered, Registry};
+use vedette_collector::{CollectorHealth, Gathered, Registry};
 use vedette_exposition::{SeriesError, parse_series};
 use vedette_model::{INSTANCE_LABEL, JOB_LABEL, Labels, METRIC_NAME};
 use vedette_wire::{SeriesDescription, SetOutcome, TargetTable};
+
+use crate::report::CollectorReport;
 
 /// The job of the host's own series.
 const JOB: &str = "node";
@@ -46,6 +48,20 @@ impl Node {
     /// Other collectors from now on; series that they do not have any more end.
     pub(crate) fn set_registry(&mut self, registry: Registry) {
         self.registry = registry;
+    }
+
+    /// How the collectors are.
+    pub(crate) fn collectors(&self) -> Vec<CollectorReport> {
+        let of = |(name, health): (&str, &CollectorHealth)| {
+            let (state, reason) = match health {
+                CollectorHealth::Unknown => ("unknown", None),
+                CollectorHealth::Fine => ("ok", None),
+                CollectorHealth::NoData(reason) => ("no_data", Some(reason.clone())),
+                CollectorHealth::Failing(reason) => ("failed", Some(reason.clone())),
+            };
+            CollectorReport { name: name.to_owned(), state: state.to_owned(), reason }
+        };
+        self.registry.health().map(of).collect()
     }
 
     /// The labels of its series.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quinn::Connection;
+use quinn::{Connection, ConnectionError};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -50,6 +50,8 @@ pub(crate) struct Ended {
     pub(crate) reason: String,
     /// The replica wants to be left alone for so long.
     pub(crate) retry_after: Duration,
+    /// The replica hung up because the agent's certificate was revoked.
+    pub(crate) is_revoked: bool,
 }
 
 /// Ends the conversation.
@@ -107,7 +109,8 @@ impl<'a> Conversation<'a> {
                 }
             },
         };
-        Ended { reason, retry_after: self.retry_after }
+        let is_revoked = closed_with(&self.connection) == Some(CloseCode::Revoked);
+        Ended { reason, retry_after: self.retry_after, is_revoked }
     }
 
     async fn converse(&mut self) -> Result<(), Stop> {
@@ -226,7 +229,8 @@ impl<'a> Conversation<'a> {
             AgentAction::Acked { replica, log, through } => {
                 self.shared.spool().set_cursor(replica, log, through);
                 self.shared.spool_touched.notify_one();
-                self.note(|numbers| numbers.acks += 1);
+                let now = self.shared.clock.monotonic();
+                self.note(|numbers| (numbers.acks, numbers.last_ack) = (numbers.acks + 1, Some(now)));
             }
             AgentAction::LogDone { log, .. } => {
                 self.offered.remove(&log);
@@ -251,7 +255,7 @@ impl<'a> Conversation<'a> {
                 }
                 if self.refusals_said.insert(reason) {
                     let log = log.map(|log| log.to_string()).unwrap_or_default();
-                    warn!(replica = %self.replica, reason, log, message, ?retry_after, "the replica refuses");
+                    warn!(replica = %self.replica, reason, log, why = message, ?retry_after, "the replica refuses");
                 }
             }
             AgentAction::SeriesLimited(limit) => warn!(
@@ -329,6 +333,14 @@ impl<'a> Conversation<'a> {
 
     fn note(&self, change: impl FnOnce(&mut ReplicaNumbers)) {
         change(self.shared.replicas().entry(self.label.clone()).or_default());
+    }
+}
+
+/// What the replica hung up with, if it did.
+fn closed_with(connection: &Connection) -> Option<CloseCode> {
+    match connection.close_reason()? {
+        ConnectionError::ApplicationClosed(closed) => CloseCode::from_code(closed.error_code.into_inner()),
+        _ => None,
     }
 }
 

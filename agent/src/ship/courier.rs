@@ -13,6 +13,8 @@ use crate::ship::plan::Peer;
 
 /// A failure that goes on is said again after so long.
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
+/// A replica that refuses the certificate is asked again after so long, or when there is another certificate.
+const REVOKED_WAIT: Duration = Duration::from_secs(60);
 /// Someone else has the session with the replica that answered: how long to leave it at that.
 const TAKEN_WAIT: Duration = Duration::from_secs(30);
 
@@ -48,11 +50,11 @@ impl Courier {
         let mut backoff = Backoff::default();
         let mut said = Said::default();
         let mut attempt = 0u32;
+        let mut enrolments = self.shared.identity.subscribe();
         loop {
             attempt = attempt.wrapping_add(1);
-            let Some(identity) = self.shared.identity.borrow().clone() else {
-                let mut enrolled = self.shared.identity.subscribe();
-                if enrolled.changed().await.is_err() {
+            let Some(identity) = enrolments.borrow_and_update().clone() else {
+                if enrolments.changed().await.is_err() {
                     return;
                 }
                 continue;
@@ -64,13 +66,12 @@ impl Courier {
             }
             let connected =
                 connect(&self.endpoint, &identity, Protocol::Data, &addresses, self.peer.expected()).await;
-            let mut wait = Duration::ZERO;
+            let (mut wait, mut is_revoked) = (Duration::ZERO, false);
             match connected {
                 Ok(connected) => match self.shared.claim(connected.replica, self.peer.label()) {
                     Some(_claim) => {
                         backoff.on_connected(self.shared.clock.monotonic());
-                        said = Said::default();
-                        wait = self.converse(connected).await;
+                        (wait, is_revoked) = self.converse(connected, &mut said).await;
                     }
                     None => {
                         debug!(peer = self.peer.label(), replica = %connected.replica, "already connected");
@@ -79,17 +80,29 @@ impl Courier {
                     }
                 },
                 Err(error) => {
-                    note(&self.shared, &self.peer.label(), |numbers| numbers.connects_failed += 1);
-                    self.say(&mut said, error.to_string());
+                    let text = error.to_string();
+                    note(&self.shared, &self.peer.label(), |numbers| {
+                        numbers.connects_failed += 1;
+                        numbers.error = Some(text.clone());
+                    });
+                    self.say(&mut said, text);
                 }
             }
             let delay = backoff.next_delay(self.shared.clock.monotonic(), rand::random());
-            tokio::time::sleep(delay.max(wait)).await;
+            let waiting = tokio::time::sleep(delay.max(wait));
+            if is_revoked {
+                tokio::select! {
+                    () = waiting => {}
+                    changed = enrolments.changed() => if changed.is_err() { return },
+                }
+            } else {
+                waiting.await;
+            }
         }
     }
 
-    /// Gives how long the replica wants to be left alone.
-    async fn converse(&self, connected: Connected) -> Duration {
+    /// Gives how long the replica wants to be left alone, and whether it refuses the certificate.
+    async fn converse(&self, connected: Connected, said: &mut Said) -> (Duration, bool) {
         let (replica, address) = (connected.replica, connected.address);
         info!(%replica, %address, "connected");
         // Whatever address led to it: its numbers are kept under its own name.
@@ -98,30 +111,52 @@ impl Courier {
             numbers.replica = Some(replica);
             numbers.is_connected = true;
             numbers.connects += 1;
+            (numbers.address, numbers.error, numbers.is_revoked) = (Some(address), None, false);
         });
         self.shared.spool().connected(replica);
         self.shared.fleet_changed.notify_one();
         let _presence = Presence { courier: self, replica };
-        let conversation = Conversation::new(&self.shared, label, connected, self.options.clone());
-        let Ended { reason, retry_after } = conversation.run(&self.stop).await;
+        let conversation = Conversation::new(&self.shared, label.clone(), connected, self.options.clone());
+        let Ended { reason, retry_after, is_revoked } = conversation.run(&self.stop).await;
+        // Nobody asks any more for one that was left out of the membership.
+        if let Some(numbers) = self.shared.replicas().get_mut(&label) {
+            (numbers.error, numbers.is_revoked) = (Some(reason.clone()), is_revoked);
+        }
+        if is_revoked {
+            if self.is_news(said, &reason) {
+                warn!(
+                    %replica, reason,
+                    "the aggregators refuse this agent, batches wait in the spool; to come back, on an aggregator: \
+                     vedette-aggregator token create >token, and here: vedette-agent enroll --token-file token"
+                );
+            }
+            return (REVOKED_WAIT, true);
+        }
+        *said = Said::default();
         if self.stop.is_cancelled() {
             info!(%replica, %address, "connection closed");
         } else {
             warn!(%replica, %address, reason, "connection lost");
         }
-        retry_after
+        (retry_after, false)
     }
 
     fn say(&self, said: &mut Said, failure: String) {
-        let now = self.shared.clock.monotonic();
-        let is_news = said
-            .failure
-            .as_ref()
-            .is_none_or(|(before, at)| *before != failure || now.saturating_sub(*at) > REPEAT_AFTER);
-        if is_news {
+        if self.is_news(said, &failure) {
             warn!(peer = self.peer.label(), error = failure, "can not connect; batches wait in the spool");
-            said.failure = Some((failure, now));
         }
+    }
+
+    /// Whether this failure was not said lately; then it counts as said.
+    fn is_news(&self, said: &mut Said, failure: &str) -> bool {
+        let now = self.shared.clock.monotonic();
+        let known = said.failure.as_ref();
+        let is_news =
+            known.is_none_or(|(before, at)| before != failure || now.saturating_sub(*at) > REPEAT_AFTER);
+        if is_news {
+            said.failure = Some((failure.to_owned(), now));
+        }
+        is_news
     }
 }
 

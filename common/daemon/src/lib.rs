@@ -1,5 +1,6 @@
 //! What every long-running program of ours needs at its edge: log lines, words with systemd, a configuration file
-//! read with errors that say where, the wall clock, which build this is and which machine.
+//! read with errors that say where, the wall clock, which build this is and which machine, the socket by which it is
+//! asked how it is.
 //!
 //! It knows no configuration key and no metric: those belong to the programs.
 
@@ -11,3 +12,5 @@ pub mod config;
 pub mod host;
 pub mod logging;
 pub mod notify;
+pub mod people;
+pub mod socket;
