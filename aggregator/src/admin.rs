@@ -11,7 +11,7 @@ use vedette_storage::Storage;
 /// Copies of the storage, in the data folder.
 const SNAPSHOTS: &str = "snapshots";
 /// The storage's folder within a data folder, and within a snapshot: so a snapshot is a data folder.
-const STORAGE: &str = "storage";
+pub(crate) const STORAGE: &str = "storage";
 
 pub(crate) struct StorageAdmin {
     storage: Storage,
@@ -57,7 +57,7 @@ impl Admin for StorageAdmin {
 }
 
 /// As Prometheus names them: the time, and something by chance.
-fn snapshot_name(now: Timestamp, chance: u64) -> String {
+pub(crate) fn snapshot_name(now: Timestamp, chance: u64) -> String {
     let at = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     format!("{}-{chance:016x}", at.strftime("%Y%m%dT%H%M%SZ"))
 }

@@ -27,6 +27,15 @@ pub(crate) fn addresses(config: &Config, listen: SocketAddr) -> Vec<String> {
     addresses
 }
 
+/// Where people find the page: the address that listens, or, when it listens everywhere, the first that others are told.
+pub(crate) fn url(listen: SocketAddr, advertised: &[String]) -> String {
+    let told = advertised.first().and_then(|address| address.rsplit_once(':'));
+    match told {
+        Some((host, _)) if listen.ip().is_unspecified() => format!("http://{host}:{}", listen.port()),
+        _ => format!("http://{listen}"),
+    }
+}
+
 /// The addresses that packets to the world leave from. Connecting a UDP socket sends nothing: it only asks the
 /// kernel for the route. The targets are of the ranges kept for documentation.
 fn outbound() -> impl Iterator<Item = IpAddr> {
@@ -56,6 +65,13 @@ mod tests {
         assert_eq!(addresses(&Config::default(), listen), ["127.0.0.1:4000"]);
         let chosen = Config { quic_advertise: vec!["replica.example:1".to_owned()], ..Config::default() };
         assert_eq!(addresses(&chosen, listen), ["replica.example:1"]);
+    }
+
+    #[test]
+    fn people_are_told_an_address_that_they_can_open() {
+        let advertised = ["10.0.0.5:9095".to_owned()];
+        assert_eq!(url(SocketAddr::from(([127, 0, 0, 1], 9090)), &advertised), "http://127.0.0.1:9090");
+        assert_eq!(url(SocketAddr::from(([0, 0, 0, 0], 9090)), &advertised), "http://10.0.0.5:9090");
     }
 
     #[test]

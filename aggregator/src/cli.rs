@@ -82,13 +82,60 @@ pub(crate) enum Command {
         #[arg(long = "token-file", value_name = "FILE")]
         token_file: PathBuf,
     },
-    /// Show how the running aggregator is.
-    Status,
+    /// Agents of the group.
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// Replicas of the group.
+    Member {
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
+    /// Copy all that the running aggregator has to a folder that an aggregator can be started on.
+    Backup {
+        /// A folder that is not there yet.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Show how the running aggregator is and what to do next; 0 when healthy, 1 when not.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// List the agents.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse an agent on all replicas from now on, until it is enrolled again with a new token.
+    Revoke {
+        /// Its name.
+        name: String,
+        /// Also when no agent of this name is known here.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Remove a replica that is gone for good.
+    Remove {
+        /// Its id, as `status` shows it.
+        replica: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Print a new token, good for one enrolment. Asks the running aggregator.
+    /// Print a new token, good for one enrolment or --uses of them, at this replica. Asks the running aggregator.
     Create {
         /// What may enrol with it.
         #[arg(long, value_enum, default_value = "agent")]
@@ -96,6 +143,9 @@ pub(crate) enum TokenCommand {
         /// How long it is good.
         #[arg(long, default_value = "1h", value_name = "DURATION")]
         ttl: String,
+        /// How often it can be used.
+        #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
     },
 }
 

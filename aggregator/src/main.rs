@@ -2,6 +2,7 @@
 
 mod admin;
 mod advertise;
+mod backup;
 mod cli;
 mod config;
 mod control;
@@ -10,6 +11,7 @@ mod http;
 mod join;
 mod metrics;
 mod process;
+mod report;
 mod serve;
 mod status;
 
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, TokenCommand};
+use cli::{AgentCommand, Cli, Command, MemberCommand, TokenCommand};
 use config::Config;
 
 /// Something failed while running.
@@ -45,9 +47,9 @@ fn main() -> ExitCode {
             println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
             Ok(())
         }
-        Command::Token { command: TokenCommand::Create { kind, ttl } } => {
+        Command::Token { command: TokenCommand::Create { kind, ttl, uses } } => {
             match config::positive_duration(&ttl) {
-                Ok(ttl_ms) => control::create_token(&config.path, kind, ttl_ms),
+                Ok(ttl_ms) => control::create_token(&config.path, kind, ttl_ms, uses),
                 Err(reason) => {
                     eprintln!("error: --ttl: {reason}");
                     return ExitCode::from(EXIT_CONFIG);
@@ -55,7 +57,19 @@ fn main() -> ExitCode {
             }
         }
         Command::Join { token_file } => join::run(&config, &token_file),
-        Command::Status => control::print_status(&config.path),
+        Command::Agent { command: AgentCommand::List { json } } => list_agents(&config, json),
+        Command::Agent { command: AgentCommand::Revoke { name, force } } => {
+            control::revoke(&config.path, &name, force)
+        }
+        Command::Member { command: MemberCommand::Remove { replica } } => {
+            control::remove_member(&config.path, &replica)
+        }
+        Command::Backup { folder } => control::back_up(&config.path, &folder),
+        Command::Status { json } => match print_status(&config, json) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::from(EXIT_FAILURE),
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,4 +78,20 @@ fn main() -> ExitCode {
             ExitCode::from(EXIT_FAILURE)
         }
     }
+}
+
+/// Whether the running aggregator is healthy.
+fn print_status(config: &Config, as_json: bool) -> anyhow::Result<bool> {
+    let report = control::report(&config.path)?;
+    println!("{}", if as_json { serde_json::to_string_pretty(&report)? } else { report.text() });
+    Ok(report.healthy)
+}
+
+fn list_agents(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    let report = control::report(&config.path)?;
+    println!(
+        "{}",
+        if as_json { serde_json::to_string_pretty(&report.agents)? } else { report.agents_text() }
+    );
+    Ok(())
 }

@@ -22,11 +22,14 @@ use vedette_transport::{Group, create_folder, replace_identity, server_endpoint}
 use vedette_wire::session::CloseCode;
 
 use crate::admin::StorageAdmin;
+use crate::backup::Snapshots;
 use crate::cli::Flags;
 use crate::config::Config;
+use crate::control::Control;
 use crate::facts::Reloads;
 use crate::http::HttpServer;
-use crate::status::Status;
+use crate::report::first_steps;
+use crate::status::{Place, Status};
 use crate::{advertise, control, facts, metrics};
 
 /// Time between two looks at what storage has to do in the background.
@@ -97,11 +100,21 @@ impl Running {
             config.ingest.clone(),
             &registry,
         )?;
+        let http =
+            TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
+        let http_address = http.local_addr()?;
+        let place = Place {
+            path: config.path.clone(),
+            url: advertise::url(http_address, &advertised),
+            advertised: advertised.clone(),
+            retention_ms: config.storage.retention_ms,
+        };
         let status = Arc::new(Status {
             storage: storage.clone(),
             ingest: ingest.clone(),
             group: Arc::clone(&group),
             external_labels: config.external_labels.clone(),
+            place,
         });
         metrics::register(&registry, Arc::clone(&status))?;
         let ready = Arc::new(AtomicBool::new(false));
@@ -117,10 +130,12 @@ impl Running {
             reloads: &reloads,
         };
         let router = vedette_api::router(parts.state(facts, registry))?;
-        let http =
-            TcpListener::bind(config.web_listen).await.with_context(|| config.web_listen.to_string())?;
-        let http_address = http.local_addr()?;
-        let control = control::listen(&config.path)?;
+        let socket = control::listen(&config.path)?;
+        let control = Arc::new(Control {
+            group: Arc::clone(&group),
+            status: Arc::clone(&status),
+            snapshots: Snapshots::new(storage.clone(), &config.path),
+        });
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -134,14 +149,15 @@ impl Running {
             ingest.serve(told).await;
             "quic"
         });
-        let (told, control_group) = (stop.clone(), Arc::clone(&group));
+        let told = stop.clone();
         tasks.spawn(async move {
-            control::serve(control, control_group, status, told).await;
+            control::serve(socket, control, told).await;
             "control"
         });
         let maintenance = Maintenance::start(storage.clone())?;
         ready.store(true, Ordering::Release);
         say_ready(config, http_address, endpoint.local_addr()?, &advertised, &group);
+        say_first_steps(&status);
         Ok(Self { storage, group, endpoint, maintenance, ready, reloads, stop, tasks: tasks.into() })
     }
 
@@ -286,6 +302,15 @@ fn say_ready(config: &Config, http: SocketAddr, quic: SocketAddr, advertised: &[
         "ready"
     );
     notify::ready();
+}
+
+/// Whoever has just installed it looks here.
+fn say_first_steps(status: &Status) {
+    if status.agent_names().is_empty() {
+        for step in first_steps(&status.place.url) {
+            tracing::info!(step, "no agent is enrolled yet; next");
+        }
+    }
 }
 
 /// The new configuration, or the old one when the new one is wrong.
