@@ -163,6 +163,88 @@ fn no_marks_and_no_places_of_one_machine() {
     }
 }
 
+/// Messages that are put together where they are said; the page has how each begins.
+const SAID_ELSEWHERE: [(&str, [&str; 2]); 1] = [("{what}", ["not enrolled", "the identity can not be used"])];
+
+#[test]
+fn every_warning_and_error_of_the_log_is_on_the_operations_page() {
+    let page = read("packaging/OPERATIONS.md");
+    let mut messages = 0;
+    for path in rust_files().iter().filter(|path| path.contains("/src/") && !path.starts_with("tests/")) {
+        let text = read(path);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for message in messages_of(code) {
+            messages += 1;
+            match SAID_ELSEWHERE.iter().find(|(known, _)| *known == message) {
+                Some((_, beginnings)) => {
+                    for beginning in beginnings {
+                        assert!(code.contains(beginning), "{path}: {beginning:?} is not said any more");
+                        assert!(page.contains(&format!("`{beginning}`")), "{beginning:?} is not on the page");
+                    }
+                }
+                None => assert!(
+                    page.contains(&format!("`{message}`")),
+                    "{path}: {message:?} is not explained in packaging/OPERATIONS.md"
+                ),
+            }
+        }
+    }
+    assert!(messages > 60, "only {messages} messages found: are they written in another way?");
+}
+
+#[test]
+fn messages_are_found_however_they_are_written() {
+    let code = r#"warn!("a"); tracing::error!(%error, path = %p.display(), "b (\"c\")"); info!("d");
+        tracing::warn!(
+            limit = format!("{}", f(1)), "e \
+             f"
+        ); Err(error) => error!(x = 1, "{what}"),"#;
+    assert_eq!(messages_of(code), ["a", "b (\"c\")", "e f", "{what}"]);
+}
+
+/// What `warn!` and `error!` say: the last text within their parentheses.
+fn messages_of(code: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    for start in code.match_indices("warn!(").chain(code.match_indices("error!(")).map(|(at, _)| at) {
+        let Some(open) = code[start..].find('(') else { continue };
+        messages.push((start, last_text(&code[start + open + 1..])));
+    }
+    messages.sort();
+    messages.into_iter().map(|(_, message)| message).collect()
+}
+
+/// The last literal before the parenthesis that closes.
+fn last_text(code: &str) -> String {
+    let (mut depth, mut text, mut last) = (1, None::<String>, String::new());
+    let mut characters = code.chars();
+    while let Some(character) = characters.next() {
+        match (&mut text, character) {
+            (None, '"') => text = Some(String::new()),
+            (None, '(') => depth += 1,
+            (None, ')') => depth -= 1,
+            (None, _) => {}
+            (Some(found), '"') => {
+                last = std::mem::take(found);
+                text = None;
+            }
+            (Some(found), '\\') => match characters.next() {
+                // The text goes on where the next line begins.
+                Some('\n') => {
+                    let rest = characters.as_str().trim_start();
+                    characters = rest.chars();
+                }
+                Some(escaped) => found.push(escaped),
+                None => break,
+            },
+            (Some(found), character) => found.push(character),
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    last
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }

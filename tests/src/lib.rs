@@ -16,7 +16,7 @@ mod witness;
 pub use api::{Answer, Api};
 pub use disk::{Disk, Fault, Loss, Operation};
 pub use process::{Program, ProgramExit, free_port};
-pub use programs::{Agent, Aggregator, Mounted, enrolled_pair, mounted_tmpfs};
+pub use programs::{Agent, Aggregator, Mounted, Ran, binary, enrolled_pair, mounted_tmpfs};
 pub use prometheus::Prometheus;
 pub use raw::RawAnswer;
 pub use witness::Witness;

@@ -9,7 +9,7 @@ use crate::process::{Program, ProgramExit, free_port};
 use crate::{Api, GENEROUS, eventually};
 
 /// A binary beside the test's own.
-pub(crate) fn binary(name: &str) -> Result<PathBuf> {
+pub fn binary(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.parent().and_then(Path::parent).context("tests run from target/<profile>/deps")?;
     let path = profile.join(name);
@@ -27,6 +27,23 @@ fn output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8(stdout)?)
+}
+
+/// What a subcommand has said.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; -1 after a signal.
+    pub code: i32,
+    /// On standard output.
+    pub stdout: String,
+    /// On standard error.
+    pub stderr: String,
+}
+
+fn ran(command: &mut Command) -> Result<Ran> {
+    let Output { status, stdout, stderr } = command.output().with_context(|| format!("{command:?}"))?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) })
 }
 
 /// The place of a program that is started and ended over and over.
@@ -70,6 +87,8 @@ pub struct Aggregator {
     dir: PathBuf,
     storage: PathBuf,
     http_port: u16,
+    /// Where QUIC listens.
+    address: String,
     quic_port: u16,
     arguments: Vec<String>,
     config: Option<PathBuf>,
@@ -93,12 +112,19 @@ impl Aggregator {
             dir: dir.to_path_buf(),
             storage: storage.to_path_buf(),
             http_port,
+            address: "127.0.0.1".to_owned(),
             quic_port,
             arguments: Vec::new(),
             config: None,
             environment: Vec::new(),
             program: Slot::default(),
         })
+    }
+
+    /// Lets agents reach it at another address of this host.
+    pub fn listening_on(mut self, address: &str) -> Self {
+        self.address = address.to_owned();
+        self
     }
 
     /// Gives it one more argument.
@@ -171,7 +197,7 @@ impl Aggregator {
 
     /// Where agents reach it.
     pub fn quic_address(&self) -> String {
-        format!("127.0.0.1:{}", self.quic_port)
+        format!("{}:{}", self.address, self.quic_port)
     }
 
     /// Its HTTP address with `http://`.
@@ -182,6 +208,11 @@ impl Aggregator {
     /// Its HTTP API.
     pub fn api(&self) -> Api {
         Api::new(&self.url())
+    }
+
+    /// Runs a subcommand on its folder, whatever comes of it.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Ran> {
+        ran(self.command()?.args(arguments))
     }
 
     /// A new token, as a file.
@@ -263,6 +294,11 @@ impl Agent {
         }
         command.args(&self.arguments);
         Ok(command)
+    }
+
+    /// Runs a subcommand on its folder, whatever comes of it.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Ran> {
+        ran(self.command()?.args(arguments))
     }
 
     /// Enrols it with a token.
