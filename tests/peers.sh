@@ -26,4 +26,13 @@ if [ ! -e "$peers/complete" ]; then
     rm -rf "$peers/packages"
     touch "$peers/complete"
 fi
+# The load balancer of packaging/compose, from the release that the machine has.
+if [ ! -e "$peers/root/usr/bin/nginx" ]; then
+    rm -rf "$peers/nginx"
+    mkdir -p "$peers/nginx"
+    vedette_packages libpcre2-8-0 libssl3 zlib1g
+    (cd "$peers/nginx" && apt-get download -qq nginx >&2 && dpkg -x nginx_*.deb root)
+    mv "$peers/nginx/root/usr/sbin/nginx" "$peers/root/usr/bin/nginx"
+    rm -rf "$peers/nginx"
+fi
 echo "$peers/root/usr/bin"

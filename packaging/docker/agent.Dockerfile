@@ -1,0 +1,19 @@
+# The agent from its deb, which is in FOLDER:
+#   docker build --build-context packages=FOLDER -f packaging/docker/agent.Dockerfile -t vedette-agent packaging/docker
+FROM debian:12-slim
+# Set by the builder: amd64, arm64.
+ARG TARGETARCH
+COPY --from=packages vedette-agent_*_${TARGETARCH}.deb /tmp/package.deb
+# Unpacked, not installed: its scripts are for systemd, which is not here.
+RUN dpkg-deb --extract /tmp/package.deb / \
+    && rm /tmp/package.deb \
+    && mkdir -p /etc/vedette /var/lib/vedette/agent \
+    && chown -R 10001:10001 /var/lib/vedette \
+    && chmod 0700 /var/lib/vedette/agent \
+    && vedette-agent --version
+USER 10001:10001
+VOLUME /var/lib/vedette/agent
+EXPOSE 9100/tcp
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["vedette-agent", "status"]
+ENTRYPOINT ["vedette-agent"]
+CMD ["run"]
