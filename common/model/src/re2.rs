@@ -9,7 +9,10 @@
 //! | `[a&&b]`, `[a--b]`, `[a~~b]`, `[[a]` are plain characters | set operations | escaped |
 //! | `a{`, `a{,3}` are plain characters | an error | escaped |
 //! | `\z` only | `\z` | unchanged; `\Z`, `\h` and the like are refused by both |
-//! | a space in `(?x)`, `(?R)`, `(?u)` | flags | refused, as RE2 does |
+//! | `\p{^Greek}` | `\P{Greek}` | that |
+//! | `a**`, `a*+`, `a{2}{3}` are refused | repeated repetition | refused, as RE2 does |
+//! | `[[:nope:]]`, `\p{sc=Greek}` are refused | plain characters, a script | likewise |
+//! | a space in `(?x)`, `(?R)`, `(?u)` | flags | likewise |
 
 use std::fmt::Write as _;
 
@@ -24,6 +27,12 @@ const ALTERNATIVES_MAX: usize = 256;
 
 /// RE2's limit on counted repetition.
 const REPEAT_MAX: u32 = 1000;
+
+/// What may stand between `[:` and `:]`.
+const POSIX_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
+];
 
 /// A pattern that RE2 would refuse, too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,11 +112,25 @@ fn expand(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 fn translate(pattern: &str) -> Result<String, RegexError> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
+    let mut repeated: Option<&str> = None;
     while let Some(character) = rest.chars().next() {
+        if let Some((operator, after)) = repetition(rest) {
+            if let Some(first) = repeated {
+                return Err(RegexError(format!("invalid nested repetition operator: `{first}{operator}`")));
+            }
+            check_count(operator)?;
+            out.push_str(operator);
+            (repeated, rest) = (Some(operator), after);
+            continue;
+        }
+        repeated = None;
         match character {
             '\\' => rest = translate_escape(rest, false, &mut out)?,
             '[' => rest = translate_class(rest, &mut out)?,
-            '{' => rest = translate_brace(rest, &mut out)?,
+            '{' => {
+                out.push_str("\\{");
+                rest = &rest[1..];
+            }
             '(' => rest = translate_group(rest, &mut out)?,
             _ => {
                 out.push(character);
@@ -140,6 +163,13 @@ fn translate_escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> Resu
         }
         'C' => return Err(RegexError("invalid escape sequence: `\\C` is not supported".to_owned())),
         '0'..='7' => return translate_octal(rest, after, escaped, out),
+        'p' | 'P' if after.starts_with('{') => return translate_property(escaped, after, out),
+        'x' if after.starts_with('{') => {
+            let (code, after) =
+                braced(after).ok_or_else(|| RegexError("invalid escape sequence: `\\x{`".to_owned()))?;
+            write!(out, "\\x{{{code}}}").map_err(|error| RegexError(error.to_string()))?;
+            return Ok(after);
+        }
         'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' | 'p' | 'P' => "",
         'A' | 'z' if !in_class => "",
         _ if escaped.is_ascii() && !escaped.is_ascii_alphanumeric() => "",
@@ -150,6 +180,27 @@ fn translate_escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> Resu
         (set, true) => out.push_str(set),
         (set, false) => out.extend(["[", set, "]"]),
     }
+    Ok(after)
+}
+
+/// What stands in the braces that `rest` starts with, and what comes after them.
+fn braced(rest: &str) -> Option<(&str, &str)> {
+    rest.strip_prefix('{')?.split_once('}')
+}
+
+/// `\p{Greek}`, `\P{Greek}` or `\p{^Greek}`, of which `rest` starts with the brace.
+fn translate_property<'a>(escaped: char, rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
+    let unknown = || RegexError(format!("invalid character class range: `\\{escaped}{rest}`"));
+    let (name, after) = braced(rest).ok_or_else(unknown)?;
+    let (name, negates) = match name.strip_prefix('^') {
+        Some(name) => (name, escaped == 'p'),
+        None => (name, escaped == 'P'),
+    };
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(unknown());
+    }
+    write!(out, "\\{}{{{name}}}", if negates { 'P' } else { 'p' })
+        .map_err(|error| RegexError(error.to_string()))?;
     Ok(after)
 }
 
@@ -208,6 +259,9 @@ fn translate_class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, Regex
             '\\' => rest = translate_escape(rest, true, out)?,
             '[' if rest.starts_with("[:") && rest.contains(":]") => {
                 let end = rest.find(":]").map_or(rest.len(), |end| end + 2);
+                if !POSIX_CLASSES.contains(&rest[2..end - 2].trim_start_matches('^')) {
+                    return Err(RegexError(format!("invalid character class range: `{}`", &rest[..end])));
+                }
                 out.push_str(&rest[..end]);
                 rest = &rest[end..];
             }
@@ -230,30 +284,32 @@ fn translate_class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, Regex
     }
 }
 
-/// `rest` starts with `{`: a counted repetition, or the character itself.
-fn translate_brace<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
-    let Some((low, high, after)) = counted(rest) else {
-        out.push_str("\\{");
-        return Ok(&rest[1..]);
+/// The repetition that `rest` starts with, lazy or not, and what comes after it.
+fn repetition(rest: &str) -> Option<(&str, &str)> {
+    let length = match rest.as_bytes().first()? {
+        b'*' | b'+' | b'?' => 1,
+        b'{' => counted(rest)?,
+        _ => return None,
     };
-    let too_many = |count: &str| count.parse::<u32>().map_or(!count.is_empty(), |count| count > REPEAT_MAX);
-    let text = &rest[..rest.len() - after.len()];
-    if too_many(low) || high.is_some_and(too_many) {
-        return Err(RegexError(format!("invalid repeat count: `{text}`")));
-    }
-    out.push_str(text);
-    Ok(after)
+    Some(rest.split_at(length + usize::from(rest[length..].starts_with('?'))))
 }
 
-/// Reads `{n}`, `{n,}` or `{n,m}`.
-fn counted(rest: &str) -> Option<(&str, Option<&str>, &str)> {
-    let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
+/// The length of `{n}`, `{n,}` or `{n,m}`; else a brace is the character itself.
+fn counted(rest: &str) -> Option<usize> {
+    let inside = &rest[1..rest.find('}')?];
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (low, high) = match inside.split_once(',') {
-        Some((low, high)) => (low, Some(high)),
-        None => (inside, None),
-    };
-    (!low.is_empty() && digits(low) && high.is_none_or(digits)).then_some((low, high, after))
+    let (low, high) = inside.split_once(',').unwrap_or((inside, ""));
+    (!low.is_empty() && digits(low) && digits(high)).then_some(inside.len() + 2)
+}
+
+/// Refuses what repeats too often.
+fn check_count(operator: &str) -> Result<(), RegexError> {
+    let mut counts =
+        operator.split(|character: char| !character.is_ascii_digit()).filter(|text| !text.is_empty());
+    match counts.all(|count| count.parse::<u32>().is_ok_and(|count| count <= REPEAT_MAX)) {
+        true => Ok(()),
+        false => Err(RegexError(format!("invalid repeat count: `{operator}`"))),
+    }
 }
 
 /// `rest` starts with `(`: only RE2's flags may follow `(?`.
@@ -294,6 +350,13 @@ mod tests {
         assert!(accepts("a{", "a{") && accepts("a{,2}", "a{,2}") && accepts("{x}", "{x}"));
         assert!(accepts("a{2}", "aa") && accepts("a{1,}", "aaa"));
         assert!(compile_anchored("a{1001}").is_err());
+        assert!(accepts(r"\x{41}\x42", "AB") && accepts("a{1,2}?b", "aab"));
+    }
+
+    #[test]
+    fn properties_have_names() {
+        assert!(accepts(r"\p{Greek}+", "αβ") && !accepts(r"\p{Greek}", "a") && accepts(r"\pL", "a"));
+        assert!(accepts(r"\p{^Greek}", "a") && accepts(r"\P{^Greek}", "α") && accepts(r"[\p{Lu}x]+", "Ax"));
     }
 
     #[test]
@@ -304,6 +367,11 @@ mod tests {
 
     #[test]
     fn what_re2_refuses_is_refused() {
+        for pattern in
+            ["a**", "a*+", "a++", "a+??", "a{2}{3}", "a*{2}", "[[:nope:]]", r"\p{sc=Greek}", r"\p{", r"\x{"]
+        {
+            assert!(compile_anchored(pattern).is_err(), "{pattern} should be refused");
+        }
         for pattern in
             ["(", ")", "a)(b", "*", r"\h", r"\8", r"\1", "(?x)a b", "(?=a)", "[b-a]", "\\", "[a", r"\Z"]
         {
