@@ -125,14 +125,8 @@ impl JsonWriter {
             }
             self.integer(size as u64);
         } else if value.is_finite() && size != 0.0 && !(1e-6..1e21).contains(&size) {
-            let scientific = format!("{value:e}");
-            let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-            let (sign, digits) = match exponent.strip_prefix('-') {
-                Some(digits) => ('-', digits),
-                None => ('+', exponent),
-            };
-            append(&mut self.buffer, format_args!("{mantissa}e{sign}{digits:0>2}"));
-        } else if value.is_finite() {
+            self.raw(&number::format_scientific(value));
+        } else if value.is_finite() && !number::takes_even_digit(value) {
             append(&mut self.buffer, format_args!("{value}"));
         } else {
             self.raw(&number::format_plain(value));
@@ -245,6 +239,7 @@ mod tests {
             (9e15, "9000000000000000"),
             (0.6688162367526495, "0.6688162367526495"),
             (1.5e-300, "1.5e-300"),
+            (1_351_079_888_211_149.0 + 0.25, "1351079888211149.2"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
