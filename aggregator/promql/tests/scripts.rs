@@ -42,3 +42,8 @@ fn counters_by_their_type_label() {
     let options = EngineOptions { type_and_unit_labels: true, ..EngineOptions::default() };
     check(include_str!("scripts/type_and_unit_labels.test"), options);
 }
+
+#[test]
+fn what_random_queries_found() {
+    check(include_str!("scripts/found_at_random.test"), EngineOptions::default());
+}

@@ -20,7 +20,7 @@ pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
         BinaryOp::Div => (left / right, true),
         BinaryOp::Mod => (left % right, true),
         BinaryOp::Pow => (left.powf(right), true),
-        BinaryOp::Atan2 => (left.atan2(right), true),
+        BinaryOp::Atan2 => (atan2(left, right), true),
         BinaryOp::Equal => (left, left == right),
         BinaryOp::NotEqual => (left, left != right),
         BinaryOp::Less => (left, left < right),
@@ -32,6 +32,12 @@ pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
             (0.0, false)
         }
     }
+}
+
+/// As Go has it, where what is too small to be told from zero is above it.
+fn atan2(y: f64, x: f64) -> f64 {
+    let vanishes = y != 0.0 && y / x == 0.0;
+    if vanishes && x < 0.0 && x.is_finite() { std::f64::consts::PI } else { y.atan2(x) }
 }
 
 /// Between two scalars a comparison gives 0 or 1.

@@ -215,8 +215,11 @@ impl<'a> Builder<'a> {
         let step_ms = match &subquery.step {
             Some(step) => duration::positive(self.context, step)?,
             None => self.context.engine.subquery_step_ms,
+        };
+        if step_ms < 1 {
+            let text = "a subquery's step must be at least 1ms: write [5m:1m] instead of [5m:0.0001]";
+            return Err(QueryError::Execution(text.to_owned()));
         }
-        .max(1);
         // The subquery's steps are multiples of its step, so that they are the same for every outer step.
         let after_ms = clock.first_ms().saturating_sub(range_ms);
         let mut start_ms = after_ms / step_ms * step_ms;

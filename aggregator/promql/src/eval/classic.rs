@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 
 use crate::eval::annotations::Monotonicity;
-use crate::syntax::parse_number;
 
 /// Differences that are smaller than this share of the counts come from rounding.
 const SMALL_DELTA: f64 = 1e-12;
@@ -153,15 +152,6 @@ pub(crate) fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>)
         if rank > count { count } else { rank }
     };
     (rank(upper) - rank(lower)) / count
-}
-
-/// As Go's `ParseFloat` reads a bound.
-pub(crate) fn parse_bound(text: &str) -> Option<f64> {
-    match text.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str() {
-        "inf" | "infinity" => Some(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }),
-        "" => None,
-        _ => text.parse::<f64>().ok().or_else(|| parse_number(text)),
-    }
 }
 
 #[cfg(test)]

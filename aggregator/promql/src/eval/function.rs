@@ -8,6 +8,7 @@ use crate::error::QueryError;
 use crate::eval::calendar::Civil;
 use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
+use crate::eval::hyperbolic;
 use crate::eval::operator::Operator;
 use crate::value::SampleValue;
 
@@ -31,12 +32,12 @@ pub(crate) fn simple(name: &str) -> Option<Simple> {
         "asin" => f64::asin,
         "acos" => f64::acos,
         "atan" => f64::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
+        "sinh" => hyperbolic::sinh,
+        "cosh" => hyperbolic::cosh,
         "tanh" => f64::tanh,
-        "asinh" => f64::asinh,
-        "acosh" => f64::acosh,
-        "atanh" => f64::atanh,
+        "asinh" => hyperbolic::asinh,
+        "acosh" => hyperbolic::acosh,
+        "atanh" => hyperbolic::atanh,
         "rad" => |value| value * std::f64::consts::PI / 180.0,
         "deg" => |value| value * 180.0 / std::f64::consts::PI,
         "sgn" => |value| {
@@ -73,14 +74,16 @@ fn civil(seconds: f64) -> Civil {
     if fits { Civil::from_seconds(seconds as i64) } else { Civil::AFTER_I64 }
 }
 
-/// Go's `math.Max`: NaN wins, except over +Inf.
+/// Go's `math.Max`: NaN wins, except over +Inf; zeros have signs.
 pub(crate) fn go_max(left: f64, right: f64) -> f64 {
     if left == f64::INFINITY || right == f64::INFINITY {
         f64::INFINITY
     } else if left.is_nan() || right.is_nan() {
         f64::NAN
+    } else if left > right || (left == right && right.is_sign_negative()) {
+        left
     } else {
-        left.max(right)
+        right
     }
 }
 
@@ -230,7 +233,10 @@ mod tests {
         assert!(go_max(f64::NAN, 1.0).is_nan() && go_min(1.0, f64::NAN).is_nan());
         assert_eq!(go_max(f64::NAN, f64::INFINITY), f64::INFINITY);
         assert_eq!(go_min(f64::NAN, f64::NEG_INFINITY), f64::NEG_INFINITY);
-        assert_eq!(go_min(1.0, 2.0), 1.0);
+        assert_eq!((go_min(1.0, 2.0), go_max(1.0, 2.0)), (1.0, 2.0));
+        for (left, right) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert!(go_max(left, right).is_sign_positive() && go_min(left, right).is_sign_negative());
+        }
     }
 
     #[test]

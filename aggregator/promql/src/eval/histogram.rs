@@ -9,13 +9,14 @@ use vedette_model::{BUCKET_LABEL, Labels};
 use crate::ast::Span;
 use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
-use crate::eval::classic::{Bucket, bucket_fraction, bucket_quantile, parse_bound};
+use crate::eval::classic::{Bucket, bucket_fraction, bucket_quantile};
 use crate::eval::column::{ABSENT, Column, Grid, SeriesHead, is_present, without_metric};
 use crate::eval::context::{Context, Held};
 use crate::eval::histogram_note::HistogramNote;
 use crate::eval::native;
 use crate::eval::operator::{Computed, Operator, TakesAll};
 use crate::eval::signature::{KeyIndex, KeyLabels};
+use crate::syntax::parse_float;
 
 /// What is asked of a histogram; arguments have one value a step.
 pub(crate) enum HistogramQuestion {
@@ -77,7 +78,7 @@ impl<'a> HistogramOperator<'a> {
                 continue;
             }
             let bound = head.labels.get(BUCKET_LABEL).unwrap_or("");
-            let Some(upper) = parse_bound(bound) else {
+            let Some(upper) = parse_float(bound) else {
                 let metric = self.metric_to_tell(&head.labels);
                 let annotation = Annotation::BadBucketLabel { metric, value: bound.to_owned() };
                 self.context.annotate(annotation, self.span);

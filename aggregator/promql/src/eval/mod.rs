@@ -26,6 +26,7 @@ mod histogram;
 mod histogram_note;
 mod histogram_rate;
 mod histogram_total;
+mod hyperbolic;
 mod info;
 mod kahan;
 mod label;
@@ -47,5 +48,5 @@ mod window;
 mod window_float;
 mod window_histogram;
 
-pub(crate) use classic::{almost_equal, parse_bound};
+pub(crate) use classic::almost_equal;
 pub(crate) use query::{Run, run};

@@ -6,8 +6,9 @@ use crate::ast::Span;
 use crate::error::QueryError;
 use crate::eval::annotations::Annotation;
 use crate::eval::context::Context;
+use crate::eval::function::{go_max, go_min};
 
-/// The largest and the smallest of all steps, and whether any is NaN.
+/// The largest and the smallest of all steps, NaN where any is, and whether any is.
 struct Extremes {
     largest: f64,
     smallest: f64,
@@ -17,21 +18,17 @@ struct Extremes {
 impl Extremes {
     fn of(values: &[f64]) -> Self {
         Self {
-            largest: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            smallest: values.iter().copied().fold(f64::INFINITY, f64::min),
+            largest: values.iter().copied().fold(f64::NEG_INFINITY, go_max),
+            smallest: values.iter().copied().fold(f64::INFINITY, go_min),
             any_nan: values.iter().any(|value| value.is_nan()),
         }
-    }
-
-    fn only_nan(&self) -> bool {
-        self.any_nan && self.largest == f64::NEG_INFINITY
     }
 }
 
 /// Checks how many series `topk` and its kin want. False: nothing, at any step.
 pub(crate) fn check_count(wanted: &[f64]) -> Result<bool, QueryError> {
     let found = Extremes::of(wanted);
-    if found.largest < 1.0 && !found.only_nan() {
+    if found.largest < 1.0 {
         return Ok(false);
     }
     if found.any_nan {
@@ -51,7 +48,7 @@ pub(crate) fn check_count(wanted: &[f64]) -> Result<bool, QueryError> {
 /// Checks the share that `limit_ratio` wants. False: nothing, at any step.
 pub(crate) fn check_ratio(context: &Context<'_>, wanted: &[f64], span: Span) -> Result<bool, QueryError> {
     let found = Extremes::of(wanted);
-    if found.largest == 0.0 && found.smallest == 0.0 && !found.any_nan {
+    if found.largest == 0.0 && found.smallest == 0.0 {
         return Ok(false);
     }
     if found.any_nan {
@@ -69,12 +66,11 @@ pub(crate) fn check_ratio(context: &Context<'_>, wanted: &[f64], span: Span) -> 
 /// Warns of quantiles outside of 0 to 1: of NaN, of the largest and of the smallest.
 pub(crate) fn note_quantiles(context: &Context<'_>, wanted: &[f64], span: Span) {
     let found = Extremes::of(wanted);
+    for wanted in [found.largest, found.smallest] {
+        note_quantile(context, wanted, span);
+    }
     if found.any_nan {
         note_quantile(context, f64::NAN, span);
-    }
-    if !found.only_nan() {
-        note_quantile(context, found.largest, span);
-        note_quantile(context, found.smallest, span);
     }
 }
 

@@ -168,8 +168,9 @@ impl<'a> WindowOperator<'a> {
             WindowFunction::TimeOfFirst => {
                 self.slide(column, |window| window.samples.at_ms[window.from] as f64 / 1000.0)
             }
+            // As in Prometheus none is before 1970.
             WindowFunction::TimeOfLast => {
-                self.slide(column, |window| window.samples.at_ms[window.to - 1] as f64 / 1000.0)
+                self.slide(column, |window| window.samples.at_ms[window.to - 1].max(0) as f64 / 1000.0)
             }
             WindowFunction::Present => self.slide(column, |_| 1.0),
             WindowFunction::Stddev => self.slide(column, |window| variance(window.values()).sqrt()),
@@ -286,6 +287,24 @@ impl<'a> WindowOperator<'a> {
         self.slide(column, |window| (totals[window.to - 1] - totals[window.from]) as f64)
     }
 
+    /// Refuses wrong factors of a step whose window has any sample.
+    fn check_factors(&self) -> Result<(), QueryError> {
+        let WindowFunction::DoubleExponentialSmoothing { smoothing, trend } = &self.function else {
+            return Ok(());
+        };
+        for (step, (smoothing, trend)) in smoothing.iter().zip(trend).enumerate() {
+            let checked = check_smoothing(*smoothing, *trend);
+            if checked.is_err() {
+                let end_ms = self.clock.time_ms(step);
+                let part = Part::between(&self.samples, end_ms.saturating_sub(self.range_ms), end_ms);
+                if part.len() > 0 {
+                    return checked;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn note_quantile(&self, wanted: f64) {
         note_quantile(self.context, wanted, self.span);
     }
@@ -338,9 +357,7 @@ impl Operator for WindowOperator<'_> {
     fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         loop {
             let Some(mut head) = self.stream.next_into(&mut self.samples)? else { return Ok(None) };
-            if let WindowFunction::DoubleExponentialSmoothing { smoothing, trend } = &self.function {
-                check_smoothing(smoothing, trend)?;
-            }
+            self.check_factors()?;
             let mut scratch = std::mem::take(&mut self.scratch);
             column.clear();
             let mut any = self.fill(&mut scratch, &mut column.floats)?;

@@ -129,10 +129,11 @@ pub(super) fn linear_regression(window: Window<'_>, intercept_ms: i64) -> (f64, 
     (slope, sum_y / count - slope * sum_x / count)
 }
 
-pub(super) fn check_smoothing(smoothing: &[f64], trend: &[f64]) -> Result<(), QueryError> {
-    for (factors, name, short) in [(smoothing, "smoothing", "sf"), (trend, "trend", "tf")] {
-        if let Some(wrong) = factors.iter().find(|factor| **factor <= 0.0 || **factor >= 1.0) {
-            let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}");
+/// Whether these factors of one step can smooth anything.
+pub(super) fn check_smoothing(smoothing: f64, trend: f64) -> Result<(), QueryError> {
+    for (factor, name, short) in [(smoothing, "smoothing", "sf"), (trend, "trend", "tf")] {
+        if factor <= 0.0 || factor >= 1.0 {
+            let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:.6}");
             return Err(QueryError::Execution(text));
         }
     }

@@ -110,7 +110,7 @@ enum Part {
 fn part_of_classic(labels: &Labels) -> Option<(Part, Labels)> {
     let name = labels.metric_name()?;
     let (part, base) = if let Some(base) = name.strip_suffix("_bucket") {
-        let bound = crate::eval::parse_bound(labels.get("le")?).filter(|bound| !bound.is_nan())?;
+        let bound = crate::syntax::parse_float(labels.get("le")?).filter(|bound| !bound.is_nan())?;
         (Part::Bucket(bound), base)
     } else if let Some(base) = name.strip_suffix("_count") {
         (Part::Count, base)

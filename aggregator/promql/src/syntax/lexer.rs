@@ -79,7 +79,7 @@ impl<'a> Lexer<'a> {
     /// Lexes one token; whether there may be more.
     fn step(&mut self) -> bool {
         self.bump_while(is_space);
-        if self.peek() == Some('#') && !self.brace_open {
+        if self.peek() == Some('#') && !self.brace_open && self.bracket.is_none() {
             self.bump_while(|character| character != '\n' && character != '\r');
             return true;
         }

@@ -18,12 +18,17 @@ impl Parser<'_> {
     pub(super) fn offset_duration(&mut self) -> Parsed<DurationValue> {
         let context = ("offset", "number, duration, step(), or range()");
         let start = self.peek().start;
-        let sign = sign(&self.peek().kind);
-        if sign.is_some() {
+        let first = sign(&self.peek().kind);
+        if first.is_some() && self.peek_second().is_some_and(|second| sign(second).is_some()) {
+            // As in Prometheus, a second sign makes it a whole expression.
+            let expr = self.duration_expression(0, context)?;
+            return self.duration_value(expr);
+        }
+        if first.is_some() {
             self.take();
         }
         let operand = self.duration_primary(context)?;
-        let expr = match sign {
+        let expr = match first {
             Some(sign) => self.signed_duration(sign, operand, start)?,
             None => operand,
         };
@@ -32,6 +37,10 @@ impl Parser<'_> {
 
     pub(super) fn duration_value(&self, expr: DurationExpr) -> Parsed<DurationValue> {
         if let DurationOp::Number { value: NumberValue(seconds), .. } = expr.op {
+            if seconds.is_nan() {
+                // What Go makes of it: the least duration there is.
+                return Ok(DurationValue::Millis(i64::MIN / 1_000_000));
+            }
             return Ok(DurationValue::Millis(((seconds * 1e9).round() / 1e6) as i64));
         }
         Ok(DurationValue::Expr(Box::new(expr)))
@@ -94,7 +103,7 @@ impl Parser<'_> {
             TokenKind::Number | TokenKind::Duration => {
                 let (seconds, duration) = self.number()?;
                 // More nanoseconds than Go's durations hold.
-                if seconds.is_nan() || seconds.abs() > i64::MAX as f64 / 1e9 {
+                if seconds.abs() > i64::MAX as f64 / 1e9 {
                     return Err(self.error(self.span_from(start), "duration out of range"));
                 }
                 DurationOp::Number { value: NumberValue(seconds), duration }

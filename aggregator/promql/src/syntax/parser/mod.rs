@@ -7,12 +7,14 @@ use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
 
 use crate::ast::{
     Aggregate, Aggregation, Binary, BinaryOp, Call, Expr, ExprKind, Grouping, NumberValue, Sign, Span,
+    StringValue,
 };
 use crate::engine::ParseOptions;
 use crate::error::ParseError;
 use crate::syntax::duration::parse_duration;
 use crate::syntax::lexer::tokenize;
-use crate::syntax::printer::quote;
+use crate::syntax::number::parse_number;
+use crate::syntax::printer::{quote, quote_bytes};
 use crate::syntax::token::{Keyword, Token, TokenKind};
 use crate::syntax::unquote::{unquote, unquote_value};
 use crate::syntax::{check, function};
@@ -406,18 +408,21 @@ impl<'a> Parser<'a> {
         while !self.take_if(&TokenKind::RightParen) {
             let token = self.peek().clone();
             let name = match token.kind {
-                TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Keyword(_) => {
-                    token.text.to_owned()
+                TokenKind::Keyword(Keyword::Without) => {
+                    return Err(self.unexpected("grouping opts", "label"));
                 }
-                TokenKind::String => unquote(token.text),
+                TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Keyword(_) => {
+                    StringValue::new(token.text.as_bytes().to_vec())
+                }
+                TokenKind::String => unquote_value(token.text),
                 _ => return Err(self.unexpected("grouping opts", "label")),
             };
-            if name.is_empty() {
-                let message = format!("invalid label name for grouping: {}", quote(&name));
+            if name.as_str().is_empty() || !name.is_utf8() {
+                let message = format!("invalid label name for grouping: {}", quote_bytes(name.as_bytes()));
                 return Err(self.error(self.span_of(&token), message));
             }
             self.take();
-            labels.push(name);
+            labels.push(name.as_str().to_owned());
             if !self.take_if(&TokenKind::Comma) && self.peek().kind != TokenKind::RightParen {
                 return Err(self.unexpected("grouping opts", "\",\" or \")\""));
             }
@@ -457,24 +462,4 @@ pub(super) fn binary_operator(kind: &TokenKind) -> Option<(BinaryOp, u8)> {
         TokenKind::Pow => (BinaryOp::Pow, PRECEDENCE_POW),
         _ => return None,
     })
-}
-
-/// Numbers as Go's `ParseInt` with base 0 reads them, else as its `ParseFloat` does.
-pub(crate) fn parse_number(text: &str) -> Option<f64> {
-    let digits = text.replace('_', "");
-    let lower = digits.to_ascii_lowercase();
-    let integer = if let Some(hexadecimal) = lower.strip_prefix("0x") {
-        return i64::from_str_radix(hexadecimal, 16).ok().map(|value| value as f64);
-    } else if lower.len() > 1 && lower.starts_with('0') {
-        i64::from_str_radix(&lower, 8).ok()
-    } else {
-        lower.parse::<i64>().ok()
-    };
-    match (integer, lower.as_str()) {
-        (Some(integer), _) => Some(integer as f64),
-        (None, "inf") => Some(f64::INFINITY),
-        (None, "nan") => Some(f64::NAN),
-        // Go refuses what is too large, Rust gives infinity.
-        (None, _) => lower.parse::<f64>().ok().filter(|value| value.is_finite()),
-    }
 }

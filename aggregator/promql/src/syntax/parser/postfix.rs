@@ -144,7 +144,8 @@ impl Parser<'_> {
         if selector.modifiers.offset.is_some() {
             return Err(self.error(bracket, "no offset modifiers allowed before range"));
         }
-        if selector.modifiers.at.is_some() {
+        // As in releases up to 3.5, `@ start()` and `@ end()` may stand there.
+        if matches!(selector.modifiers.at, Some(AtModifier::Time(_))) {
             return Err(self.error(bracket, "no @ modifiers allowed before range"));
         }
         let span = self.span_from(selector_span.start);
