@@ -11,6 +11,11 @@ pub(crate) const INTERVAL_MS: i64 = 15_000;
 /// Steps of the grid; not every series has a sample at each.
 pub(crate) const STEPS: i64 = 320;
 
+const BUCKETS: usize = 6;
+/// The schema of buckets whose bounds are given.
+const CUSTOM: i32 = -53;
+const CUSTOM_BOUNDS: [f64; BUCKETS - 1] = [0.1, 0.5, 1.0, 2.5, 10.0];
+
 /// How a series goes on.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -24,8 +29,25 @@ enum Kind {
     Weird,
     /// The bucket of this rank of a classic histogram.
     Bucket(u32),
-    /// A native histogram with bounds of this schema; whether there are floats as well, now and then.
-    Native(i32, bool),
+    /// Powers of two of which a float holds but a part.
+    Tiny,
+    /// A native histogram.
+    Native(Native),
+}
+
+/// What kind of native histogram.
+#[derive(Clone, Copy, Default)]
+struct Native {
+    /// Of its buckets' bounds.
+    schema: i32,
+    /// Now and then there is a float instead.
+    mixed: bool,
+    /// Now and then its bounds are those of another schema.
+    changing: bool,
+    gauge: bool,
+    float: bool,
+    /// It has negative buckets as well.
+    negative: bool,
 }
 
 struct Series {
@@ -48,8 +70,8 @@ pub(crate) fn requests(end_ms: i64, seed: u64) -> Vec<Vec<Pushed>> {
         let mut request = Vec::new();
         for one in &mut series {
             let at = at + random.random_range(0..40) - 20;
-            if let Kind::Native(schema, _) = one.kind
-                && let Some(histogram) = one.next_native(at, schema, &mut random)
+            if let Kind::Native(native) = one.kind
+                && let Some(histogram) = one.next_native(at, native, &mut random)
             {
                 let labels: Vec<_> =
                     one.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -72,7 +94,8 @@ fn all_series() -> Vec<Series> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         labels.push(("job".to_owned(), "fuzz".to_owned()));
         labels.sort();
-        all.push(Series { labels, kind, value: 0.0, buckets: vec![0; 6], gap: 0 });
+        // Many, so that histograms did not begin at zero within a range or two: there the releases differ.
+        all.push(Series { labels, kind, value: 0.0, buckets: vec![5000; BUCKETS], gap: 0 });
     };
     for (a, b) in [("1", "x"), ("1", "y"), ("2", "x"), ("2", "y"), ("3", "xx"), ("", "z")] {
         for (name, kind) in [
@@ -81,6 +104,7 @@ fn all_series() -> Vec<Series> {
             ("small", Kind::Small),
             ("sparse", Kind::Sparse),
             ("weird", Kind::Weird),
+            ("tiny", Kind::Tiny),
         ] {
             let pairs = [("__name__", name), ("a", a), ("b", b)];
             let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -94,11 +118,25 @@ fn all_series() -> Vec<Series> {
         add(&[("__name__", "lat_sum"), ("a", a)], Kind::Counter);
         add(&[("__name__", "lat_count"), ("a", a)], Kind::Counter);
     }
-    for (a, schema, mixed) in [("1", 0, false), ("2", 0, true), ("3", 3, true)] {
-        add(&[("__name__", "native"), ("a", a), ("b", "x")], Kind::Native(schema, mixed));
+    let native = Native::default();
+    for (name, a, native) in [
+        ("native", "1", native),
+        ("native", "2", Native { mixed: true, ..native }),
+        ("native", "3", Native { schema: 3, mixed: true, ..native }),
+        ("native", "4", Native { schema: 1, negative: true, ..native }),
+        ("native", "5", Native { schema: 2, changing: true, float: true, ..native }),
+        ("native_gauge", "1", Native { gauge: true, ..native }),
+        ("native_gauge", "2", Native { schema: -1, gauge: true, float: true, negative: true, ..native }),
+        ("native_custom", "1", Native { schema: CUSTOM, ..native }),
+        ("native_custom", "2", Native { schema: CUSTOM, float: true, ..native }),
+        // Cannot be added up.
+        ("native_layouts", "1", native),
+        ("native_layouts", "2", Native { schema: CUSTOM, ..native }),
+    ] {
+        add(&[("__name__", name), ("a", a), ("b", "x")], Kind::Native(native));
     }
-    // No +Inf, and one that is no number.
-    for le in ["1", "2", "odd"] {
+    // No +Inf, and some that are no numbers.
+    for le in ["1", "2", "odd", "1_0", "0x10", "1e400", " 1"] {
         add(&[("__name__", "lat_bucket"), ("a", "3"), ("le", le)], Kind::Bucket(1));
     }
     for odd in ["ü", "a \"b\"", "back\\slash", "line\nbreak", "\u{1F600}"] {
@@ -110,21 +148,46 @@ fn all_series() -> Vec<Series> {
 
 impl Series {
     /// Counts go up, and start anew at times; now and then there is none.
-    fn next_native(&mut self, at_ms: i64, schema: i32, random: &mut StdRng) -> Option<PushedHistogram> {
-        if random.random_ratio(1, 25) {
+    fn next_native(&mut self, at_ms: i64, native: Native, random: &mut StdRng) -> Option<PushedHistogram> {
+        let is_missing = random.random_ratio(1, 25);
+        let is_reset = random.random_ratio(1, 60);
+        for bucket in &mut self.buckets {
+            *bucket = if is_reset { *bucket / 2 } else { *bucket + random.random_range(0..4) };
+            // Never by so much that what a counter would have risen by is more than what there was.
+            let turn = at_ms / INTERVAL_MS % 20;
+            match (native.gauge, turn) {
+                (true, 0) => *bucket -= *bucket / 3,
+                (true, 10) => *bucket += *bucket / 2,
+                _ => {}
+            }
+        }
+        if is_missing {
             return None;
         }
-        if random.random_ratio(1, 60) {
-            self.buckets.fill(0);
-            self.value = 0.0;
+        self.value = self.buckets.iter().sum::<u64>() as f64 * 1.5;
+        let (negative, positive) = self.buckets.split_at(if native.negative { BUCKETS / 2 } else { 0 });
+        let histogram = PushedHistogram {
+            at_ms,
+            schema: native.schema,
+            sum: self.value,
+            is_gauge: native.gauge,
+            is_float: native.float,
+            negative: negative.to_vec(),
+            ..PushedHistogram::default()
+        };
+        if native.schema == CUSTOM {
+            let custom_values = CUSTOM_BOUNDS.to_vec();
+            return Some(PushedHistogram { custom_values, buckets: positive.to_vec(), ..histogram });
         }
-        for bucket in &mut self.buckets {
-            let observed = random.random_range(0..4);
-            *bucket += observed;
-            self.value += observed as f64 * 1.5;
-        }
-        let (zero_count, buckets) = (self.buckets[0], self.buckets[1..].to_vec());
-        Some(PushedHistogram { at_ms, schema, sum: self.value, zero_count, offset: -1, buckets })
+        let is_other = native.changing && (at_ms / (20 * INTERVAL_MS)) % 3 == 0;
+        let schema = if is_other { native.schema - 2 } else { native.schema };
+        Some(PushedHistogram {
+            schema,
+            zero_count: positive[0],
+            offset: -1,
+            buckets: positive[1..].to_vec(),
+            ..histogram
+        })
     }
 
     fn next(&mut self, random: &mut StdRng) -> Option<f64> {
@@ -132,7 +195,7 @@ impl Series {
             self.gap -= 1;
             return None;
         }
-        if matches!(self.kind, Kind::Native(_, false)) {
+        if matches!(self.kind, Kind::Native(Native { mixed: false, .. })) {
             return None;
         }
         if random.random_ratio(1, 60) {
@@ -150,6 +213,7 @@ impl Series {
                 (step * 10.0).round()
             }
             Kind::Weird => return Some(weird(random)),
+            Kind::Tiny => f64::from_bits(random.random_range(1..1 << 52)),
             Kind::Native(..) => step,
             Kind::Bucket(_) if random.random_ratio(1, 80) => 0.0,
             Kind::Bucket(rank) => self.value + (step * f64::from(3 * (rank + 1))).floor(),
@@ -167,7 +231,7 @@ fn weird(random: &mut StdRng) -> f64 {
         -0.0,
         f64::MAX,
         f64::MIN_POSITIVE,
-        // No denormals: Go's logarithms of these are wrong on amd64.
+        // Denormals are another metric's: Go's logarithms of these are wrong on amd64.
         1e-300,
         1.0,
         -1.0,

@@ -3,9 +3,13 @@
 mod compliance;
 mod data;
 mod demo;
+mod forms;
 mod grammar;
+mod mutations;
+mod newer;
 mod random;
 mod read;
+mod times;
 
 use anyhow::Result;
 use tempfile::TempDir;

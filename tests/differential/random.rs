@@ -7,26 +7,31 @@
 //! VEDETTE_SEED=7 VEDETTE_QUERIES=20000 cargo test …    # again what seed 7 asked
 //! ```
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use vedette_tests::compare::{Question, Times};
+use vedette_tests::compare::Question;
 use vedette_tests::unix_ms;
 
 use crate::grammar::Grammar;
-use crate::{Pair, data};
+use crate::mutations::{Missed, mutations};
+use crate::{Pair, data, newer, times};
 
 const SEED: u64 = 1;
 const QUERIES: usize = 1_500;
 /// Differences that are shown.
 const SHOWN_MAX: usize = 60;
+/// Each so many answers are changed, to see that it is noticed.
+const MUTATED_EVERY: usize = 10;
 
 #[test]
 fn random_queries_are_answered_as_by_prometheus() -> Result<()> {
-    let queries = number("VEDETTE_QUERIES")?.unwrap_or(QUERIES as u64);
+    let queries = number("VEDETTE_QUERIES")?.unwrap_or(QUERIES as u64) as usize;
     let seed = match number("VEDETTE_SEED")? {
         Some(seed) => seed,
-        None if queries == QUERIES as u64 => SEED,
+        None if queries == QUERIES => SEED,
         None => rand::random::<u32>().into(),
     };
     println!("VEDETTE_SEED={seed} VEDETTE_QUERIES={queries}");
@@ -34,42 +39,42 @@ fn random_queries_are_answered_as_by_prometheus() -> Result<()> {
     let end = unix_ms() / data::INTERVAL_MS * data::INTERVAL_MS - 60_000;
     pair.push(&data::requests(end, seed))?;
     let (theirs, ours) = pair.apis();
-    let mut grammar = Grammar::new(seed);
-    let mut random = StdRng::seed_from_u64(seed ^ 1);
+    let (mut grammar, mut random) = (Grammar::new(seed), StdRng::seed_from_u64(seed ^ 1));
     let (mut failed, mut empty, mut different) = (0, 0, Vec::new());
-    for _ in 0..queries {
-        let question = Question { query: grammar.query(), times: times(&mut random, end) };
+    let mut newer_answers: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut missed = Missed::default();
+    for asked in 0..queries {
+        let times = times::times(&mut random, end);
+        let question = Question { query: grammar.query(), times, parameters: times::parameters(&mut random) };
         let replies = (question.ask(&theirs)?, question.ask(&ours)?);
-        failed += u64::from(replies.0.is_error());
-        empty += u64::from(replies.0.is_empty());
+        failed += usize::from(replies.0.is_error());
+        empty += usize::from(replies.0.is_empty());
+        // Of what is cut off only the length is compared.
+        let is_cut = question.parameters.iter().any(|(name, _)| *name == "limit");
+        if asked % MUTATED_EVERY == 0 && !is_cut {
+            missed.look_for(&question, &replies.0, mutations(&replies.0));
+        }
         if let Some(what) = question.difference(&replies.0, &replies.1) {
-            different.push((question.query.len(), format!("{question:?}\n    {what}")));
+            match newer::reason(&question, &replies.0, &replies.1, &theirs)? {
+                Some(reason) => *newer_answers.entry(reason).or_default() += 1,
+                None => different.push((question.query.len(), format!("{question:?}\n    {what}"))),
+            }
         }
     }
     println!("{queries} queries: {failed} errors, {empty} empty, {} differ", different.len());
+    println!("answered as by newer releases: {newer_answers:?}");
     // The shortest say most.
     different.sort();
     let shown: Vec<_> = different.iter().take(SHOWN_MAX).map(|(_, text)| text.clone()).collect();
     ensure!(different.is_empty(), "seed {seed}: {} differ:\n{}", different.len(), shown.join("\n"));
     // Else they would be easily equal.
     ensure!(failed * 3 < queries && empty * 2 < queries, "{failed} errors and {empty} empty of {queries}");
-    Ok(())
+    let allowed: usize = newer_answers.values().sum();
+    ensure!(allowed * 50 < queries, "{newer_answers:?} of {queries}");
+    missed.none(queries / MUTATED_EVERY * 3)
 }
 
 fn number(variable: &str) -> Result<Option<u64>> {
     let text = std::env::var(variable).ok();
     text.map(|text| text.parse().with_context(|| format!("{variable}={text}"))).transpose()
-}
-
-fn times(random: &mut StdRng, end: i64) -> Times {
-    let span = data::STEPS * data::INTERVAL_MS;
-    let seconds = |ms: i64| format!("{}", ms as f64 / 1000.0);
-    let at = end - random.random_range(0..span) + 30_000;
-    if random.random_ratio(1, 2) {
-        return Times::At(seconds(at));
-    }
-    let length = random.random_range(0..span / 2);
-    let step = [1, 7, 15, 60, 300][random.random_range(0..5)];
-    let step = if length / 1000 / step > 300 { 60 } else { step };
-    Times::Range { start: seconds(at - length), end: seconds(at), step: step.to_string() }
 }

@@ -72,7 +72,7 @@ impl Api {
         Ok(value["data"].take())
     }
 
-    /// Status and body of an endpoint, whatever it answers.
+    /// Status and body of an endpoint, whatever it answers. Prometheus answers any bytes that it was asked for.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<(u16, Value)> {
         let form = parameters.iter().copied();
         let mut response = self
@@ -81,7 +81,8 @@ impl Api {
             .send_form(form)
             .with_context(|| path.to_owned())?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+        let body = String::from_utf8_lossy(&body);
         let body = serde_json::from_str(&body).with_context(|| format!("{path}: {status}: {body}"))?;
         Ok((status, body))
     }

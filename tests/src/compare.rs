@@ -14,6 +14,8 @@ pub struct Question {
     pub query: String,
     /// When.
     pub times: Times,
+    /// Further parameters: name and value.
+    pub parameters: Vec<(&'static str, String)>,
 }
 
 /// The times of a [`Question`].
@@ -60,23 +62,35 @@ impl Reply {
 }
 
 impl Question {
+    /// An expression alone.
+    pub fn new(query: impl Into<String>, times: Times) -> Self {
+        Self { query: query.into(), times, parameters: Vec::new() }
+    }
+
     /// Puts it.
     pub fn ask(&self, api: &Api) -> Result<Reply> {
-        let query = ("query", self.query.as_str());
-        let (status, body) = match &self.times {
-            Times::At(time) => api.ask("/api/v1/query", &[query, ("time", time)])?,
+        let mut form = vec![("query", self.query.as_str())];
+        form.extend(self.parameters.iter().map(|(name, value)| (*name, value.as_str())));
+        let path = match &self.times {
+            Times::At(time) => {
+                form.push(("time", time));
+                "/api/v1/query"
+            }
             Times::Range { start, end, step } => {
-                api.ask("/api/v1/query_range", &[query, ("start", start), ("end", end), ("step", step)])?
+                form.extend([("start", start.as_str()), ("end", end), ("step", step)]);
+                "/api/v1/query_range"
             }
         };
+        let (status, body) = api.ask(path, &form)?;
         Ok(Reply { status, body })
     }
 
     /// What two replies to it differ in; `None` when in nothing that counts.
     ///
-    /// Status, type of error, type of result, label sets, times and values (to 1e-9 of their size) count, and whether
-    /// there are warnings and infos; the order where it is defined: of the series of a range, and of the values of
-    /// an instant query that sorts.
+    /// Status, type of error, type of result, label sets, times and values (to 1e-9 of their size, and printed the same
+    /// where they are) count, and whether there are warnings and infos; the order where it is defined: of the series of a
+    /// matrix, and of the values of an instant query that sorts. Of an instant query with a limit only the number of
+    /// series counts: which of them are left out is nowhere defined.
     pub fn difference(&self, theirs: &Reply, ours: &Reply) -> Option<String> {
         let differ = |what: &str, theirs: String, ours: String| {
             (theirs != ours).then(|| format!("{what}: Prometheus {theirs}, Vedette {ours}"))
@@ -98,16 +112,22 @@ impl Question {
         }
         let (theirs, ours) = (&theirs.body["data"], &ours.body["data"]);
         let kinds = differ("result type", theirs["resultType"].to_string(), ours["resultType"].to_string());
-        kinds.or_else(|| self.result_difference(&theirs["result"], &ours["result"]))
+        let is_matrix = theirs["resultType"] == "matrix";
+        kinds.or_else(|| self.result_difference(&theirs["result"], &ours["result"], is_matrix))
     }
 
-    fn result_difference(&self, theirs: &Value, ours: &Value) -> Option<String> {
+    fn result_difference(&self, theirs: &Value, ours: &Value, is_matrix: bool) -> Option<String> {
         let is_series =
             |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_object));
         if !is_series(theirs) || !is_series(ours) {
             return sample_difference(theirs, ours).map(|what| format!("scalar: {what}"));
         }
         let (theirs, ours) = (list(theirs), list(ours));
+        let is_limited = self.parameters.iter().any(|(name, _)| *name == "limit");
+        if is_limited && !is_matrix && !self.sorts() {
+            let differ = theirs.len() != ours.len();
+            return differ.then(|| format!("series: Prometheus {}, Vedette {}", theirs.len(), ours.len()));
+        }
         let keys = |series: &[Value]| series.iter().map(|one| one["metric"].to_string()).collect::<Vec<_>>();
         let by_key = |series: &[Value]| -> BTreeMap<String, Value> {
             series.iter().map(|one| (one["metric"].to_string(), one.clone())).collect()
@@ -131,7 +151,10 @@ impl Question {
             }
         }
         match self.times {
-            Times::Range { .. } if keys(&theirs) != keys(&ours) => {
+            _ if is_matrix && keys(&theirs) != keys(&ours) => {
+                Some(format!("order: Prometheus {:?}, Vedette {:?}", keys(&theirs), keys(&ours)))
+            }
+            Times::At(_) if self.sorts_labels() && keys(&theirs) != keys(&ours) => {
                 Some(format!("order: Prometheus {:?}, Vedette {:?}", keys(&theirs), keys(&ours)))
             }
             Times::At(_) if self.sorts() => {
@@ -144,10 +167,26 @@ impl Question {
         }
     }
 
-    /// Whether its outermost function is one that says in which order its series come.
+    /// Whether its outermost function is one that says in which order values come.
     fn sorts(&self) -> bool {
-        ["sort(", "sort_desc(", "topk (", "bottomk ("].iter().any(|name| self.query.starts_with(name))
-            && self.query.ends_with(')')
+        self.is_call_of(&["sort(", "sort_desc(", "topk (", "bottomk ("])
+    }
+
+    /// The same of labels.
+    fn sorts_labels(&self) -> bool {
+        self.is_call_of(&["sort_by_label(", "sort_by_label_desc("])
+    }
+
+    /// Whether all of it is a call of one of these.
+    fn is_call_of(&self, names: &[&str]) -> bool {
+        let Some(name) = names.iter().find(|name| self.query.starts_with(**name)) else { return false };
+        let mut depth = 1;
+        let rest = self.query[name.len()..].char_indices();
+        let mut ends = rest.filter_map(|(at, character)| {
+            depth += i32::from(character == '(') - i32::from(character == ')');
+            (depth == 0).then_some(name.len() + at + 1)
+        });
+        ends.next() == Some(self.query.len())
     }
 }
 
@@ -183,7 +222,9 @@ fn sample_difference(theirs: &Value, ours: &Value) -> Option<String> {
                 })
         }
         (Value::String(a), Value::String(b)) => match (a.parse::<f64>(), b.parse::<f64>()) {
-            (Ok(a), Ok(b)) => close(a, b),
+            // The same number is printed in the same way.
+            (Ok(x), Ok(y)) if x.to_bits() == y.to_bits() => a == b,
+            (Ok(x), Ok(y)) => close(x, y),
             _ => a == b,
         },
         (a, b) => a == b,

@@ -15,7 +15,7 @@ pub struct Pushed {
     pub histograms: Vec<PushedHistogram>,
 }
 
-/// A native histogram of whole numbers and positive buckets.
+/// A native histogram, whose buckets lie side by side.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PushedHistogram {
     /// When, in Unix milliseconds.
@@ -30,6 +30,14 @@ pub struct PushedHistogram {
     pub offset: i32,
     /// Observations of each bucket.
     pub buckets: Vec<u64>,
+    /// The same of what is below zero.
+    pub negative: Vec<u64>,
+    /// Bounds, where the schema is -53.
+    pub custom_values: Vec<f64>,
+    /// Whether it goes up and down.
+    pub is_gauge: bool,
+    /// Whether its counts are sent as floats.
+    pub is_float: bool,
 }
 
 impl Pushed {
@@ -150,31 +158,78 @@ pub fn encode(series: &[Pushed]) -> Vec<u8> {
 }
 
 fn encode_histogram(histogram: &PushedHistogram) -> Vec<u8> {
-    let zigzag = |value: i64| (value << 1 ^ value >> 63).cast_unsigned();
-    let mut message = vec![1 << 3];
-    push_varint(&mut message, histogram.zero_count + histogram.buckets.iter().sum::<u64>());
-    message.push(3 << 3 | 1);
-    message.extend(histogram.sum.to_bits().to_le_bytes());
+    const GAUGE: u64 = 3;
+    let mut message = Vec::new();
+    let PushedHistogram { buckets, negative, zero_count, .. } = histogram;
+    let count = zero_count + buckets.iter().chain(negative).sum::<u64>();
+    push_count(&mut message, (1, 2), count, histogram.is_float);
+    push_double(&mut message, 3, histogram.sum);
     message.push(4 << 3);
     push_varint(&mut message, zigzag(histogram.schema.into()));
-    message.push(5 << 3 | 1);
-    message.extend(1e-9f64.to_bits().to_le_bytes());
-    message.push(6 << 3);
-    push_varint(&mut message, histogram.zero_count);
+    if histogram.custom_values.is_empty() {
+        push_double(&mut message, 5, 1e-9);
+        push_count(&mut message, (6, 7), *zero_count, histogram.is_float);
+    }
+    for (buckets, number) in [(negative, 8), (buckets, 11)] {
+        if !buckets.is_empty() {
+            push_buckets(&mut message, number, histogram.offset, buckets, histogram.is_float);
+        }
+    }
+    if histogram.is_gauge {
+        message.push(14 << 3);
+        push_varint(&mut message, GAUGE);
+    }
+    message.push(15 << 3);
+    push_varint(&mut message, histogram.at_ms.cast_unsigned());
+    if !histogram.custom_values.is_empty() {
+        push_varint(&mut message, 16 << 3 | 2);
+        push_doubles(&mut message, &histogram.custom_values);
+    }
+    message
+}
+
+/// A span of buckets as field `number`, their differences as the next, or their counts as the one after that.
+fn push_buckets(message: &mut Vec<u8>, number: u8, offset: i32, buckets: &[u64], is_float: bool) {
     let mut span = vec![1 << 3];
-    push_varint(&mut span, zigzag(histogram.offset.into()));
+    push_varint(&mut span, zigzag(offset.into()));
     span.push(2 << 3);
-    push_varint(&mut span, histogram.buckets.len() as u64);
-    push_bytes(&mut message, 11, &span);
+    push_varint(&mut span, buckets.len() as u64);
+    push_bytes(message, number, &span);
+    if is_float {
+        message.push((number + 2) << 3 | 2);
+        return push_doubles(message, &buckets.iter().map(|count| *count as f64).collect::<Vec<_>>());
+    }
     let (mut deltas, mut last) = (Vec::new(), 0);
-    for bucket in &histogram.buckets {
+    for bucket in buckets {
         push_varint(&mut deltas, zigzag(bucket.cast_signed() - last));
         last = bucket.cast_signed();
     }
-    push_bytes(&mut message, 12, &deltas);
-    message.push(15 << 3);
-    push_varint(&mut message, histogram.at_ms.cast_unsigned());
-    message
+    push_bytes(message, number + 1, &deltas);
+}
+
+/// A count as the first field, or as a float as the second.
+fn push_count(message: &mut Vec<u8>, (whole, float): (u8, u8), count: u64, is_float: bool) {
+    if is_float {
+        push_double(message, float, count as f64);
+    } else {
+        message.push(whole << 3);
+        push_varint(message, count);
+    }
+}
+
+fn push_double(message: &mut Vec<u8>, number: u8, value: f64) {
+    message.push(number << 3 | 1);
+    message.extend(value.to_bits().to_le_bytes());
+}
+
+/// Packed, behind a field's key.
+fn push_doubles(message: &mut Vec<u8>, values: &[f64]) {
+    push_varint(message, 8 * values.len() as u64);
+    message.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
 }
 
 /// Adds what is said of a family to a `prometheus.WriteRequest`; `kind` is the number of its type.

@@ -1,0 +1,174 @@
+//! Functions and aggregations.
+
+use rand::RngExt as _;
+
+use super::Grammar;
+use super::words::{
+    AGGREGATIONS, DATES, EXACT, HISTOGRAM, MATH, NUMBERED, OVER_TIME, QUANTILES, RANGES, UNEQUAL,
+};
+
+impl Grammar {
+    pub(super) fn over_time(&mut self, depth: u32) -> String {
+        let matrix = self.matrix(depth);
+        match self.random.random_range(0..13) {
+            0 => format!("quantile_over_time({}, {matrix})", self.pick(&QUANTILES)),
+            1 => {
+                format!(
+                    "predict_linear({matrix}, {})",
+                    self.pick(&["60", "-3600", "0", "1h", "time()", "NaN"])
+                )
+            }
+            2 => format!(
+                "double_exponential_smoothing({matrix}, {}, {})",
+                self.pick(&["0.5", "0.1", "1", "NaN"]),
+                self.pick(&["0.5", "0.9", "0"])
+            ),
+            3 => {
+                format!("mad_over_time({}[{}]{})", self.pick(&NUMBERED), self.pick(&RANGES), self.modifiers())
+            }
+            _ => format!("{}({matrix})", self.pick(&OVER_TIME)),
+        }
+    }
+
+    fn grouping(&mut self) -> String {
+        let labels = match self.random.random_range(0..9) {
+            0 => "",
+            1 => "a",
+            2 => "b",
+            3 => "a, b",
+            4 => "le",
+            5 => "\"x.y\", \"a\"",
+            6 => "__name__",
+            7 => "a, a,",
+            _ => "a, none",
+        };
+        match self.random.random_range(0..3) {
+            0 => String::new(),
+            1 => format!(" by ({labels})"),
+            _ => format!(" without ({labels})"),
+        }
+    }
+
+    pub(super) fn aggregation(&mut self, depth: u32) -> String {
+        let (mut grouping, vector) = (self.grouping(), self.vector(depth));
+        let parameter = |random: &mut Self, words: &[&str]| {
+            if random.one_in(8) { random.scalar(depth) } else { random.pick(words).to_owned() }
+        };
+        let (name, arguments) = match self.random.random_range(0..14) {
+            0 | 1 => {
+                let name = self.pick(&["topk", "bottomk"]);
+                let count = parameter(self, &["1", "2", "3", "0", "-1", "100", "2.9", "1e30", "NaN"]);
+                (name, format!("{count}, {}{}", self.pick(&UNEQUAL), self.modifiers()))
+            }
+            2 => ("quantile", format!("{}, {vector}", parameter(self, &QUANTILES))),
+            3 => {
+                let label = self.pick(&["v", "a", "le", "x.y", "", "__name__"]);
+                ("count_values", format!("\"{label}\", {}{}", self.pick(&EXACT), self.modifiers()))
+            }
+            4 => ("limitk", format!("{}, {vector}", self.pick(&["0", "1000", "-1", "1e30", "NaN"]))),
+            5 => {
+                let ratio = parameter(self, &["0.5", "-0.5", "1", "0", "-1", "0.1", "1.5", "-2", "NaN"]);
+                ("limit_ratio", format!("{ratio}, {vector}"))
+            }
+            // Deviations of times are nothing but rounding, which depends on the order of series.
+            _ if vector.contains("ts_of") || vector.contains("time") => {
+                (self.pick(&AGGREGATIONS[..6]), vector)
+            }
+            _ => (self.pick(&AGGREGATIONS), vector),
+        };
+        // The order of groups is nobody's.
+        if self.one_in(4) && !grouping.is_empty() {
+            return format!("{name} ({arguments}){grouping}");
+        }
+        grouping.push(' ');
+        format!("{name}{grouping}({arguments})")
+    }
+
+    pub(super) fn function(&mut self, depth: u32) -> String {
+        let vector = self.vector(depth);
+        match self.random.random_range(0..19) {
+            0 => format!("clamp({vector}, {}, {})", self.number(), self.number()),
+            1 => format!("clamp_min({vector}, {})", self.scalar(depth)),
+            2 => format!("clamp_max({vector}, {})", self.scalar(depth)),
+            3 => format!("histogram_quantile({}, {vector})", self.pick(&QUANTILES)),
+            4 => format!(
+                "label_replace({vector}, \"{}\", \"{}\", \"{}\", \"{}\")",
+                self.pick(&["a", "b", "new", "__name__", "x.y", "le", ""]),
+                self.pick(&["$1-x", "", "v", "${1}$2", "$$", "$x", "$1x", "${n}", "$"]),
+                self.pick(&["a", "b", "none", "__name__"]),
+                self.pick(&["(.*)", "(.)(.*)", "1", "x+", "(?P<n>.+)", "", "("])
+            ),
+            5 => format!(
+                "label_join({vector}, \"{}\", \"{}\"{})",
+                self.pick(&["a", "new", "__name__", "x.y", ""]),
+                self.pick(&["-", ""]),
+                self.pick(&[", \"a\", \"b\"", ", \"a\"", "", ", \"none\", \"\""])
+            ),
+            6 => format!("vector({})", self.scalar(depth)),
+            7 => format!("{}({})", self.pick(&DATES), if self.one_in(6) { "" } else { vector.as_str() }),
+            8 => {
+                format!("round({vector}, {})", self.pick(&["0.1", "5", "0", "-1", "NaN", "1e300", "1e-300"]))
+            }
+            9 => format!("absent_over_time({})", self.matrix(depth)),
+            10 => {
+                let rate = self.pick(&["rate", "increase", "irate", "delta"]);
+                format!(
+                    "histogram_quantile(0.9, sum by (le, a) ({rate}(lat_bucket[{}])))",
+                    self.pick(&RANGES)
+                )
+            }
+            11 => {
+                let metric =
+                    self.pick(&["lat_bucket", "lat_bucket", "native", "native_custom", "native_gauge"]);
+                format!("histogram_quantile({}, {metric}{})", self.pick(&QUANTILES), self.modifiers())
+            }
+            12 => format!("absent({vector})"),
+            13 => format!("{}({vector})", self.pick(&HISTOGRAM)),
+            14 => self.of_histogram(),
+            15 => format!(
+                "{}({}{}, \"b\"{})",
+                self.pick(&["sort_by_label", "sort_by_label_desc"]),
+                self.pick(&["gauge", "counter_total", "small"]),
+                self.modifiers(),
+                self.pick(&["", ", \"a\""])
+            ),
+            _ => match self.pick(&MATH) {
+                "scalar_vector" => format!("vector(scalar({vector}))"),
+                // Go's logarithms of denormals are wrong on amd64, so none is asked for.
+                name @ ("ln" | "log10") => format!("{name}({vector} >= 1e-300)"),
+                name => format!("{name}({vector})"),
+            },
+        }
+    }
+
+    /// What is asked of native histograms.
+    fn of_histogram(&mut self) -> String {
+        let metric = self.pick(&["native", "native_gauge", "native_custom", "native_layouts"]);
+        let (range, rate) =
+            (self.pick(&["1m", "5m", "10m"]), self.pick(&["rate", "increase", "irate", "delta", "idelta"]));
+        let vector = match self.random.random_range(0..5) {
+            0 => metric.to_owned(),
+            1 => format!("{rate}({metric}[{range}])"),
+            2 => format!("sum{} ({rate}({metric}[{range}]))", self.grouping()),
+            3 => format!("{}{} ({metric})", self.pick(&["sum", "avg"]), self.grouping()),
+            _ => format!(
+                "{}({metric}[{range}])",
+                self.pick(&["sum_over_time", "avg_over_time", "last_over_time"])
+            ),
+        };
+        match self.random.random_range(0..6) {
+            0 | 1 => format!("histogram_quantile({}, {vector})", self.pick(&QUANTILES)),
+            2 => {
+                let bounds = ["0", "1", "-Inf", "+Inf", "0.7", "-1", "NaN", "100"];
+                format!("histogram_fraction({}, {}, {vector})", self.pick(&bounds), self.pick(&bounds))
+            }
+            3 => format!("{}({vector})", self.pick(&HISTOGRAM)),
+            4 => format!(
+                "({vector} {} {})",
+                self.pick(&["*", "/", "+", "-", "==", "!="]),
+                self.pick(&["2", "0", "-1", metric])
+            ),
+            _ => vector,
+        }
+    }
+}
