@@ -85,16 +85,11 @@ impl<'a> WindowOperator<'a> {
         Self { context, stream, clock, range_ms, function, span, samples, scratch }
     }
 
-    /// Over the windows of all steps.
-    fn samples_in_windows(&self) -> usize {
-        let floats = self.samples.at_ms.iter().map(|at_ms| (*at_ms, 1));
+    /// What histograms count for, over the windows of all steps.
+    fn histograms_in_windows(&self) -> usize {
         let histograms = self.samples.histograms.iter();
-        let histograms = histograms.map(|sample| (sample.at_ms, histogram_weight(&sample.histogram)));
-        self.weights_in_windows(floats) + self.weights_in_windows(histograms)
-    }
-
-    fn weights_in_windows(&self, samples: impl Iterator<Item = (i64, usize)> + Clone) -> usize {
-        let (mut after, mut before) = (samples.clone().peekable(), samples.peekable());
+        let weights = histograms.map(|sample| (sample.at_ms, histogram_weight(&sample.histogram)));
+        let (mut after, mut before) = (weights.clone().peekable(), weights.peekable());
         let (mut inside, mut count) = (0, 0);
         for step in 0..self.clock.grid.count {
             let end_ms = self.clock.time_ms(step);
@@ -110,7 +105,7 @@ impl<'a> WindowOperator<'a> {
         count
     }
 
-    /// Calls `value` for the window of every step that has samples.
+    /// Calls `value` for the window of every step that has samples. Counts them.
     fn slide(
         &self,
         column: &mut Vec<f64>,
@@ -118,7 +113,7 @@ impl<'a> WindowOperator<'a> {
     ) -> Result<bool, QueryError> {
         let at_ms = &self.samples.at_ms;
         let (mut from, mut to) = (0, 0);
-        let mut any = false;
+        let (mut any, mut in_windows) = (false, 0);
         column.clear();
         for step in 0..self.clock.grid.count {
             if step % STEPS_PER_CHECK == STEPS_PER_CHECK - 1 {
@@ -132,6 +127,7 @@ impl<'a> WindowOperator<'a> {
             while from < to && at_ms[from] <= start_ms {
                 from += 1;
             }
+            in_windows += to - from;
             let result = if from == to {
                 ABSENT
             } else {
@@ -140,6 +136,7 @@ impl<'a> WindowOperator<'a> {
             any |= is_present(result);
             column.push(result);
         }
+        self.context.count_queryable(self.clock.grid, in_windows);
         Ok(any)
     }
 
@@ -362,9 +359,9 @@ impl Operator for WindowOperator<'_> {
             column.clear();
             let mut any = self.fill(&mut scratch, &mut column.floats)?;
             self.scratch = scratch;
-            self.context.count_queryable(self.clock.grid, self.samples_in_windows());
             self.note_overlaps(&head);
             if !self.samples.histograms.is_empty() {
+                self.context.count_queryable(self.clock.grid, self.histograms_in_windows());
                 self.add_histograms(&head, column)?;
                 any = column.any();
             }
