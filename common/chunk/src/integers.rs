@@ -6,6 +6,8 @@ use crate::varint::{
 };
 
 const BLOCK: usize = 128;
+/// A number of so many bits is in one word that begins at its first byte.
+const ONE_WORD_BITS: usize = 57;
 /// Set in a block's width byte when patches follow.
 const PATCHED: u8 = 0x80;
 /// Two differences are the most that is tried.
@@ -52,6 +54,8 @@ pub(crate) fn decode(bytes: &mut &[u8], count: usize, out: &mut Vec<i64>) -> Res
         *first = take_signed(bytes)?;
     }
     out.clear();
+    // A block takes at least two bytes, so that memory is bounded by what is there.
+    out.reserve(count.min(bytes.len() * BLOCK));
     let mut left = count - usize::from(order);
     while left > 0 {
         let len = left.min(BLOCK);
@@ -171,11 +175,16 @@ fn unpack(packed: &[u8], width: u32, len: usize, least: i64, out: &mut Vec<i64>)
     padded[..packed.len()].copy_from_slice(packed);
     let mask = low_mask(width);
     let width = width as usize;
+    if width <= ONE_WORD_BITS {
+        let number = |bit: usize| word_at(&padded, bit / 8) >> (bit % 8) & mask;
+        out.extend((0..len).map(|index| least.wrapping_add(number(index * width) as i64)));
+        return;
+    }
     out.extend((0..len).map(|index| {
         let bit = index * width;
         let byte = bit / 8;
         let word = word_at(&padded, byte) >> (bit % 8);
-        // A number wider than 56 bits may reach into a ninth byte.
+        // It may reach into a ninth byte.
         let rest = if bit.is_multiple_of(8) { 0 } else { word_at(&padded, byte + 8) << (64 - bit % 8) };
         least.wrapping_add(((word | rest) & mask) as i64)
     }));

@@ -128,9 +128,7 @@ impl Labels {
             }
             last = Some(name);
         }
-        let labels = Self(Arc::from(canonical));
-        // A length may be written with needless bytes; only the shortest form is canonical.
-        (Self::encode(labels.iter()).canonical().len() == canonical.len()).then_some(labels)
+        Some(Self(Arc::from(canonical)))
     }
 }
 
@@ -151,6 +149,10 @@ fn split_prefixed(buffer: &str) -> Option<(&str, &str)> {
     loop {
         let byte = *bytes.get(used)?;
         if byte >= 0x80 || used >= 10 {
+            return None;
+        }
+        // A length may be written with needless bytes; only the shortest form is canonical.
+        if byte == 0 && used > 0 {
             return None;
         }
         length |= usize::from(byte & 0x3f).checked_shl(6 * used as u32)?;
@@ -218,6 +220,7 @@ pub struct LabelsIter<'a> {
 impl<'a> Iterator for LabelsIter<'a> {
     type Item = (&'a str, &'a str);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (name, rest) = split_prefixed(self.rest)?;
         let (value, rest) = split_prefixed(rest)?;
