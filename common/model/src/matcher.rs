@@ -1,8 +1,9 @@
 use std::fmt;
+use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::re2::{RegexError, alternatives, compile_anchored};
+use crate::re2::{RegexError, alternatives, compile_remembered, literal_prefix};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,7 +55,10 @@ enum Test {
     Anything,
     /// `.+`
     NonEmpty,
-    Regex(Regex),
+    Regex {
+        regex: Arc<Regex>,
+        prefix: Arc<str>,
+    },
 }
 
 /// A matcher that can not be made.
@@ -108,7 +112,7 @@ impl Matcher {
             Test::OneOf(values) => values.binary_search_by(|found| found.as_str().cmp(value)).is_ok(),
             Test::Anything => true,
             Test::NonEmpty => !value.is_empty(),
-            Test::Regex(regex) => regex.is_match(value),
+            Test::Regex { regex, prefix } => value.starts_with(&**prefix) && regex.is_match(value),
         };
         hit != self.is_negative()
     }
@@ -129,7 +133,15 @@ impl Matcher {
         match &self.test {
             Test::Literal => Some(vec![&self.value]),
             Test::OneOf(values) => Some(values.iter().map(String::as_str).collect()),
-            Test::Anything | Test::NonEmpty | Test::Regex(_) => None,
+            Test::Anything | Test::NonEmpty | Test::Regex { .. } => None,
+        }
+    }
+
+    /// What all values begin with that the comparison itself (before any negation) accepts.
+    pub fn literal_prefix(&self) -> &str {
+        match &self.test {
+            Test::Regex { prefix, .. } => prefix,
+            Test::Literal | Test::OneOf(_) | Test::Anything | Test::NonEmpty => "",
         }
     }
 }
@@ -141,15 +153,13 @@ impl Test {
             ".+" => return Ok(Self::NonEmpty),
             _ => {}
         }
-        let regex = compile_anchored(pattern)?;
-        Ok(match alternatives(pattern) {
-            Some(mut values) => {
-                values.sort();
-                values.dedup();
-                Self::OneOf(values)
-            }
-            None => Self::Regex(regex),
-        })
+        if let Some(mut values) = alternatives(pattern) {
+            values.sort();
+            values.dedup();
+            return Ok(Self::OneOf(values));
+        }
+        let regex = compile_remembered(pattern)?;
+        Ok(Self::Regex { regex, prefix: literal_prefix(pattern).into() })
     }
 }
 
@@ -189,6 +199,37 @@ mod tests {
         assert!(matcher.matches("mem_a") && !matcher.matches("mem_"));
         assert_eq!(Matcher::new(MatchOp::Regex, "l", "a.c").unwrap().listed_values(), None);
         assert_eq!(Matcher::new(MatchOp::Regex, "l", "a+").unwrap().listed_values(), None);
+    }
+
+    #[test]
+    fn what_all_values_begin_with_is_known() {
+        for (pattern, prefix) in [
+            ("node_netstat_Tcp_.+", "node_netstat_Tcp_"),
+            ("ab?c.*", "a"),
+            ("(?i)ab.*", ""),
+            ("a.*|b.*", ""),
+            ("^a.*", ""),
+            ("é+", ""),
+            (r"a\.b\d+", "a.b"),
+        ] {
+            let matcher = Matcher::new(MatchOp::Regex, "l", pattern).unwrap();
+            assert_eq!(matcher.literal_prefix(), prefix, "{pattern}");
+        }
+        check(MatchOp::Regex, "ab.+", &["abc"], &["ab", "a", "xabc"]);
+        check(MatchOp::NotRegex, "ab.+", &["ab", "a", ""], &["abc"]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_forgotten_in_time() {
+        for number in 0..1000 {
+            let pattern = format!("a{number}.+");
+            for _ in 0..2 {
+                check(MatchOp::Regex, &pattern, &[&format!("a{number}b")], &["b"]);
+            }
+        }
+        // Too large to be remembered.
+        check(MatchOp::Regex, r"\pL{20}.*", &[&"é".repeat(20)], &["é"]);
+        assert!(Matcher::new(MatchOp::Regex, "l", "(").is_err());
     }
 
     #[test]

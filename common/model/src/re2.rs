@@ -14,13 +14,21 @@
 //! | `[[:nope:]]`, `\p{sc=Greek}` are refused | plain characters, a script | likewise |
 //! | a space in `(?x)`, `(?R)`, `(?u)` | flags | likewise |
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Largest compiled program, in bytes: what keeps a hostile pattern from eating memory.
 const PROGRAM_BYTES_MAX: usize = 10 << 20;
+
+/// Patterns that are remembered. At so many all are forgotten.
+const REMEMBERED_MAX: usize = 128;
+/// The largest program of one of them, and the most that running it may keep, in bytes.
+const REMEMBERED_BYTES_MAX: usize = 64 << 10;
+const REMEMBERED_STATES_BYTES_MAX: usize = 512 << 10;
 
 /// Most strings that a pattern is expanded to before it is run as a pattern instead.
 const ALTERNATIVES_MAX: usize = 256;
@@ -41,13 +49,41 @@ pub struct RegexError(String);
 
 /// Compiles `pattern` anchored at both ends, `.` matching newlines too, as Prometheus' matchers do.
 pub fn compile_anchored(pattern: &str) -> Result<Regex, RegexError> {
+    build(&anchored(pattern)?)
+}
+
+/// As [`compile_anchored`], of a pattern that is likely to be asked for again: to compile it takes longer than most
+/// queries. The last patterns are remembered, but for those with large programs.
+pub fn compile_remembered(pattern: &str) -> Result<Arc<Regex>, RegexError> {
+    static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Regex>>>> = LazyLock::new(Mutex::default);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = known().get(pattern) {
+        return Ok(Arc::clone(regex));
+    }
+    let anchored = anchored(pattern)?;
+    let small = RegexBuilder::new(&anchored)
+        .size_limit(REMEMBERED_BYTES_MAX)
+        .dfa_size_limit(REMEMBERED_STATES_BYTES_MAX)
+        .build();
+    let Ok(small) = small else { return build(&anchored).map(Arc::new) };
+    let (small, mut known) = (Arc::new(small), known());
+    if known.len() >= REMEMBERED_MAX {
+        known.clear();
+    }
+    known.insert(pattern.to_owned(), Arc::clone(&small));
+    Ok(small)
+}
+
+fn anchored(pattern: &str) -> Result<String, RegexError> {
     // By itself first, so that an unbalanced parenthesis can not close the group around it.
     let translated = translate(pattern)?;
     regex_syntax::Parser::new().parse(&translated).map_err(|error| RegexError(reason(&error)))?;
-    RegexBuilder::new(&format!("^(?s:{translated})$"))
-        .size_limit(PROGRAM_BYTES_MAX)
-        .build()
-        .map_err(|error| RegexError(error.to_string()))
+    Ok(format!("^(?s:{translated})$"))
+}
+
+fn build(anchored: &str) -> Result<Regex, RegexError> {
+    let built = RegexBuilder::new(anchored).size_limit(PROGRAM_BYTES_MAX).build();
+    built.map_err(|error| RegexError(error.to_string()))
 }
 
 fn reason(error: &regex_syntax::Error) -> String {
@@ -62,6 +98,20 @@ fn reason(error: &regex_syntax::Error) -> String {
 pub(crate) fn alternatives(pattern: &str) -> Option<Vec<String>> {
     let hir = regex_syntax::Parser::new().parse(&translate(pattern).ok()?).ok()?;
     expand(&hir)?.into_iter().map(|bytes| String::from_utf8(bytes).ok()).collect()
+}
+
+/// What all strings begin with that `pattern` accepts.
+pub(crate) fn literal_prefix(pattern: &str) -> String {
+    let parsed = translate(pattern).ok().and_then(|text| regex_syntax::Parser::new().parse(&text).ok());
+    let Some(hir) = parsed else { return String::new() };
+    let first = match hir.kind() {
+        HirKind::Concat(parts) => parts.first().map(Hir::kind),
+        kind => Some(kind),
+    };
+    match first {
+        Some(HirKind::Literal(literal)) => String::from_utf8(literal.0.to_vec()).unwrap_or_default(),
+        _ => String::new(),
+    }
 }
 
 fn expand(hir: &Hir) -> Option<Vec<Vec<u8>>> {

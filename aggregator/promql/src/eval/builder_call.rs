@@ -1,6 +1,6 @@
 //! From function calls to operators.
 
-use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, compile_anchored};
+use vedette_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, compile_remembered};
 
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, ValueType};
 use crate::error::QueryError;
@@ -139,7 +139,7 @@ impl<'a> Builder<'a> {
         };
         let relabel = if name == "label_replace" {
             let pattern = text(4)?;
-            let compiled = compile_anchored(&pattern).map_err(|_| {
+            let compiled = compile_remembered(&pattern).map_err(|_| {
                 QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
             })?;
             let destination = label(1, "destination")?;

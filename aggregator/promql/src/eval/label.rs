@@ -1,5 +1,7 @@
 //! Functions that change labels: `label_replace`, `label_join`.
 
+use std::sync::Arc;
+
 use regex::Regex;
 use vedette_model::{Labels, METRIC_NAME};
 
@@ -9,7 +11,7 @@ use crate::eval::operator::Operator;
 
 /// How labels are changed.
 pub(crate) enum Relabel {
-    Replace { destination: String, replacement: Vec<Piece>, source: String, pattern: Regex },
+    Replace { destination: String, replacement: Vec<Piece>, source: String, pattern: Arc<Regex> },
     Join { destination: String, separator: String, sources: Vec<String> },
 }
 
