@@ -120,10 +120,15 @@ impl Absences {
         Some((from, logs))
     }
 
+    /// Whether anything may be derived for a run's series.
+    pub(crate) fn concern(&self, run: &Run) -> bool {
+        run.log.is_some_and(|log| self.by_log.contains_key(&log))
+    }
+
     /// Adds what is derived, up to `end`, to a series' real samples, which are put together of `runs`. Nothing after
     /// `end` is derived.
     pub(crate) fn derive(&self, is_up: bool, runs: &[Run], end: i64, samples: &mut Samples) {
-        if self.windows.is_empty() {
+        if !runs.iter().any(|run| self.concern(run)) {
             return;
         }
         let derived = if samples.histograms.is_empty() {

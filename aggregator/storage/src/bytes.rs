@@ -1,6 +1,9 @@
 //! Small pieces that all records and values on disk are made of.
 
+use std::cell::RefCell;
+
 use vedette_chunk::{ChunkError, push_unsigned, take_unsigned};
+use zstd::bulk::Decompressor;
 
 /// The newest version of every record and value that this release writes and reads.
 pub(crate) const VERSION: u8 = 1;
@@ -75,7 +78,7 @@ pub(crate) fn open_bounded(
         [version, ZSTD, ref rest @ ..] if known(version) => {
             let mut reader = Reader::new(rest, what);
             let len = reader.count(bytes_max)?;
-            match zstd::bulk::decompress(reader.rest(), len) {
+            match unpack(reader.rest(), len) {
                 Ok(plain) if plain.len() == len => Ok((version, plain)),
                 Ok(_) => Err(BytesError::damaged(what, "shorter than it says")),
                 Err(error) => Err(BytesError::damaged(what, error)),
@@ -84,6 +87,21 @@ pub(crate) fn open_bounded(
         [found, ..] if found > newest => Err(BytesError::Newer { what, found, newest }),
         _ => Err(BytesError::damaged(what, "its head")),
     }
+}
+
+thread_local! {
+    /// A context takes longer to make than most values take to unpack.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn unpack(packed: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|unpacker| {
+        let unpacker = match unpacker {
+            Some(unpacker) => unpacker,
+            None => unpacker.insert(Decompressor::new()?),
+        };
+        unpacker.decompress(packed, len)
+    })
 }
 
 /// Takes values off the front; knows what it reads, for messages.

@@ -167,7 +167,7 @@ impl Cursor {
     fn take(&mut self, exemplars: &mut Vec<Exemplar>) -> Result<Vec<Run>, ReadError> {
         let mut runs = Vec::new();
         exemplars.extend(self.reader.exemplars(self.ordinal)?);
-        self.reader.runs(self.ordinal, i64::MIN, i64::MAX, &mut runs)?;
+        self.reader.runs(self.ordinal, (i64::MIN, i64::MAX), &mut Vec::new(), &mut runs)?;
         self.ordinal += 1;
         self.look()?;
         Ok(runs)

@@ -66,7 +66,7 @@ pub(crate) struct SeriesGroup {
 struct GroupIndex {
     /// Pairs that all series have.
     constants: Vec<(String, String)>,
-    /// Positions sorted by metric name.
+    /// Positions sorted by metric name, then by all labels: what is found in many groups is then quickly sorted.
     by_metric: Vec<u32>,
 }
 
@@ -239,7 +239,10 @@ impl GroupIndex {
             constants.retain(|(name, value)| labels.get(name) == Some(value));
         }
         let mut by_metric: Vec<u32> = (0..series.len() as u32).collect();
-        by_metric.sort_by_key(|&position| metric_of(&series[position as usize]));
+        by_metric.sort_by(|&left, &right| {
+            let (left, right) = (&series[left as usize], &series[right as usize]);
+            metric_of(left).cmp(metric_of(right)).then_with(|| left.cmp(right))
+        });
         Self { constants, by_metric }
     }
 

@@ -27,6 +27,7 @@
 
 mod absence;
 mod admission;
+mod ahead;
 mod append;
 mod bytes;
 mod catalogue;

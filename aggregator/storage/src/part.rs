@@ -1,11 +1,12 @@
 //! Reads one part.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
-use rocksdb::{Direction, IteratorMode};
+use rocksdb::{DBPinnableSlice, Direction, IteratorMode};
 use rustc_hash::{FxHashMap, FxHashSet};
 use vedette_chunk::{decode_times, decode_values};
 use vedette_model::{Exemplar, HistogramSample, Labels, METRIC_NAME, Matcher, Metadata, MetricKind};
@@ -95,19 +96,17 @@ impl Part {
         let mut ordered: Vec<&Matcher> = matchers.iter().collect();
         ordered.sort_by_key(|matcher| (matcher.matches_absent(), matcher.listed_values().is_none()));
         for matcher in ordered {
-            if matcher.matches_absent() {
-                excluded |= self.with_value(matcher.name(), |value| !matcher.matches(value))?;
-                continue;
-            }
-            let with = match matcher.listed_values().filter(|_| !matcher.is_negative()) {
-                Some(values) => {
-                    let mut with = RoaringBitmap::new();
-                    for value in values {
-                        with |= self.postings(matcher.name(), value)?;
-                    }
-                    with
+            let with = match (matcher.matches_absent(), matcher.is_negative()) {
+                (true, true) => {
+                    excluded |= self.with_hits(matcher)?;
+                    continue;
                 }
-                None => self.with_value(matcher.name(), |value| matcher.matches(value))?,
+                (true, false) => {
+                    excluded |= self.with_value(matcher.name(), "", |value| !matcher.matches(value))?;
+                    continue;
+                }
+                (false, false) => self.with_hits(matcher)?,
+                (false, true) => self.with_value(matcher.name(), "", |value| matcher.matches(value))?,
             };
             found = Some(match found {
                 Some(found) => found & with,
@@ -174,13 +173,29 @@ impl Part {
         Ok(found)
     }
 
+    /// The series with a value that the matcher's comparison accepts, before any negation.
+    fn with_hits(&self, matcher: &Matcher) -> Result<RoaringBitmap, ReadError> {
+        let (name, negative) = (matcher.name(), matcher.is_negative());
+        let Some(values) = matcher.listed_values() else {
+            let hits = |value: &str| matcher.matches(value) != negative;
+            return self.with_value(name, matcher.literal_prefix(), hits);
+        };
+        let mut found = RoaringBitmap::new();
+        for value in values {
+            found |= self.postings(name, value)?;
+        }
+        Ok(found)
+    }
+
+    /// The series with a value that begins with `prefix` and is accepted.
     fn with_value(
         &self,
         name: &str,
+        prefix: &str,
         mut accept: impl FnMut(&str) -> bool,
     ) -> Result<RoaringBitmap, ReadError> {
         let mut found = RoaringBitmap::new();
-        self.for_values(name, |value, postings| {
+        self.for_values(name, prefix, |value, postings| {
             if accept(value) {
                 found |= postings()?;
             }
@@ -202,16 +217,17 @@ impl Part {
         decode_postings(bytes).ok_or_else(|| self.damaged("postings", "can not be read"))
     }
 
-    /// Every value of a label, in order, with its postings.
+    /// Every value of a label that begins with `value_prefix`, in order, with its postings.
     pub(crate) fn for_values(
         &self,
         name: &str,
+        value_prefix: &str,
         mut visit: impl FnMut(&str, &dyn Fn() -> Result<RoaringBitmap, ReadError>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut pair = Vec::new();
-        label_pair(name, "", &mut pair);
+        label_pair(name, value_prefix, &mut pair);
         let prefix = self.record.id.text(Kind::Postings, &pair);
-        self.scan(&prefix, |rest, bytes| {
+        self.scan(&prefix, prefix.len() - value_prefix.len(), |rest, bytes| {
             let value = std::str::from_utf8(rest).map_err(|error| self.damaged("a label's value", error))?;
             visit(value, &|| self.decode_postings(bytes))
         })
@@ -224,7 +240,7 @@ impl Part {
         out: &mut BTreeSet<String>,
     ) -> Result<(), ReadError> {
         let prefix = self.record.id.text(Kind::Postings, &[]);
-        self.scan(&prefix, |rest, bytes| {
+        self.scan(&prefix, prefix.len(), |rest, bytes| {
             let mut reader = Reader::new(rest, "a label's name");
             let name = reader.text().map_err(|source| self.bytes_error(source))?;
             if out.contains(name) {
@@ -248,7 +264,7 @@ impl Part {
         out: &mut BTreeMap<String, BTreeSet<Metadata>>,
     ) -> Result<(), ReadError> {
         let prefix = self.record.id.text(Kind::Metadata, metric.unwrap_or("").as_bytes());
-        self.scan(&prefix, |rest, bytes| {
+        self.scan(&prefix, prefix.len(), |rest, bytes| {
             let name = match metric {
                 Some(_) if !rest.is_empty() => return Ok(()),
                 Some(metric) => metric,
@@ -260,25 +276,28 @@ impl Part {
         })
     }
 
+    /// Visits all with a key that begins with `prefix`: what stands in the key from `skipped` on, and the value.
     fn scan(
         &self,
         prefix: &[u8],
+        skipped: usize,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let Some(parts) = self.db.cf_handle(PARTS) else { return Ok(()) };
         for entry in self.db.iterator_cf(&parts, IteratorMode::From(prefix, Direction::Forward)) {
             let (key, value) = entry?;
-            match key.strip_prefix(prefix) {
-                Some(rest) => visit(rest, &value)?,
-                None => break,
+            if !key.starts_with(prefix) {
+                break;
             }
+            visit(&key[skipped..], &value)?;
         }
         Ok(())
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+    /// A value where it lies in the cache of blocks.
+    fn get(&self, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
         let Some(parts) = self.db.cf_handle(PARTS) else { return Ok(None) };
-        Ok(self.db.get_cf(&parts, key)?)
+        Ok(self.db.get_pinned_cf(&parts, key)?)
     }
 
     fn opened_columns(&self, group: u32) -> Result<(u8, Vec<u8>), ReadError> {
@@ -335,10 +354,18 @@ pub(crate) fn check_any_bytes(bytes: &[u8]) {
 /// Reads series of a part, best in rising order; keeps what neighbours share.
 pub(crate) struct PartReader {
     pub(crate) part: Arc<Part>,
-    labels: Option<(u32, Vec<Labels>)>,
+    labels: Option<LabelsGroup>,
     columns: Option<ColumnsGroup>,
     times_group: Option<(u32, Vec<Vec<u8>>)>,
-    times: HashMap<u32, Arc<Vec<i64>>>,
+    times: FxHashMap<u32, Arc<Vec<i64>>>,
+}
+
+/// The labels of neighbouring series. Most queries want few of them, so each is read when it is asked for.
+struct LabelsGroup {
+    number: u32,
+    plain: Vec<u8>,
+    /// Where each series' labels are.
+    places: Vec<Range<usize>>,
 }
 
 /// The columns of neighbouring series.
@@ -352,40 +379,44 @@ struct ColumnsGroup {
 
 impl PartReader {
     pub(crate) fn new(part: Arc<Part>) -> Self {
-        Self { part, labels: None, columns: None, times_group: None, times: HashMap::new() }
+        Self { part, labels: None, columns: None, times_group: None, times: FxHashMap::default() }
     }
 
     /// The labels of a series.
     pub(crate) fn labels(&mut self, ordinal: u32) -> Result<Labels, ReadError> {
-        let group = ordinal / LABELS_GROUP;
-        if self.labels.as_ref().is_none_or(|(kept, _)| *kept != group) {
-            self.labels = Some((group, self.read_labels(group)?));
+        let number = ordinal / LABELS_GROUP;
+        if self.labels.as_ref().is_none_or(|kept| kept.number != number) {
+            self.labels = Some(self.read_labels(number)?);
         }
-        let labels =
-            self.labels.as_ref().and_then(|(_, labels)| labels.get((ordinal % LABELS_GROUP) as usize));
-        labels
-            .cloned()
-            .ok_or_else(|| self.part.damaged("labels", format_args!("series {ordinal} is missing")))
+        let bytes = self.labels.as_ref().and_then(|kept| {
+            let place = kept.places.get((ordinal % LABELS_GROUP) as usize)?;
+            kept.plain.get(place.clone())
+        });
+        let missing = || self.part.damaged("labels", format_args!("series {ordinal} is missing"));
+        let text = std::str::from_utf8(bytes.ok_or_else(missing)?);
+        let text = text.map_err(|error| self.part.damaged("labels", error))?;
+        Labels::from_canonical(text).ok_or_else(|| self.part.damaged("labels", "not canonical"))
     }
 
-    fn read_labels(&self, group: u32) -> Result<Vec<Labels>, ReadError> {
-        let plain = self.part.opened(Kind::Labels, group, "labels")?;
+    fn read_labels(&self, number: u32) -> Result<LabelsGroup, ReadError> {
+        let plain = self.part.opened(Kind::Labels, number, "labels")?;
         let mut reader = Reader::new(&plain, "labels");
-        let mut all = Vec::new();
+        let mut places = Vec::with_capacity(LABELS_GROUP as usize);
         while !reader.rest().is_empty() {
-            let text = reader.text().map_err(|source| self.part.bytes_error(source))?;
-            let labels = Labels::from_canonical(text);
-            all.push(labels.ok_or_else(|| self.part.damaged("labels", "not canonical"))?);
+            let len = reader.prefixed().map_err(|source| self.part.bytes_error(source))?.len();
+            let end = plain.len() - reader.rest().len();
+            places.push(end - len..end);
         }
-        Ok(all)
+        Ok(LabelsGroup { number, plain, places })
     }
 
-    /// Appends the series' runs in the range, both ends included; empty ones are left out.
+    /// Appends the series' runs in the range, both ends included; empty ones are left out. Those in `spare` give their
+    /// memory.
     pub(crate) fn runs(
         &mut self,
         ordinal: u32,
-        start: i64,
-        end: i64,
+        (start, end): (i64, i64),
+        spare: &mut Vec<Run>,
         out: &mut Vec<Run>,
     ) -> Result<(), ReadError> {
         for column in self.columns(ordinal)? {
@@ -397,29 +428,47 @@ impl PartReader {
             if log.is_none() {
                 return Err(self.part.damaged("a column", "names no log"));
             }
-            let mut run = Run { log, ..Run::default() };
+            let from = times.partition_point(|at| *at < start);
+            let wanted = from..times.partition_point(|at| *at <= end).max(from);
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut run = spare.pop().unwrap_or_default();
+            run.clear();
+            run.log = log;
             if column.kind == COLUMN_HISTOGRAMS {
                 run.histograms = self.histograms(&column, &times)?;
+                run.cut(start, end);
             } else {
-                self.floats(&column, &times, &mut run)?;
+                self.floats(&column, &times, wanted, &mut run)?;
             }
-            run.cut(start, end);
-            if !run.is_empty() {
-                out.push(run);
-            }
+            out.push(run);
         }
         Ok(())
     }
 
-    fn floats(&self, column: &Column, times: &[i64], run: &mut Run) -> Result<(), ReadError> {
+    /// The floats of a column at the `wanted` places.
+    fn floats(
+        &self,
+        column: &Column,
+        times: &[i64],
+        wanted: Range<usize>,
+        run: &mut Run,
+    ) -> Result<(), ReadError> {
         let bytes = self.column_bytes(&column.values);
         decode_values(bytes, COLUMN_SAMPLES_MAX.min(times.len()), &mut run.values)
             .map_err(|error| self.part.damaged("a column of values", error))?;
         if run.values.len() != times.len() {
             return Err(self.part.damaged("a column of values", "not as long as its times"));
         }
-        run.at_ms = times.to_vec();
         run.starts_ms = self.starts(column, times.len())?;
+        for cut in [wanted.end..times.len(), 0..wanted.start] {
+            run.values.drain(cut.clone());
+            if !run.starts_ms.is_empty() {
+                run.starts_ms.drain(cut);
+            }
+        }
+        run.at_ms.extend_from_slice(&times[wanted]);
         Ok(())
     }
 
@@ -500,7 +549,7 @@ impl PartReader {
     }
 
     /// Bytes of a column of the series that was read last, as they are stored.
-    pub(crate) fn column_bytes(&self, place: &std::ops::Range<usize>) -> &[u8] {
+    pub(crate) fn column_bytes(&self, place: &Range<usize>) -> &[u8] {
         let plain = self.columns.as_ref().map_or(&[][..], |kept| &kept.plain);
         plain.get(place.clone()).unwrap_or_default()
     }
@@ -552,8 +601,8 @@ pub(crate) struct Column {
     pub(crate) times: u32,
     pub(crate) first: i64,
     pub(crate) last: i64,
-    pub(crate) values: std::ops::Range<usize>,
-    pub(crate) starts: std::ops::Range<usize>,
+    pub(crate) values: Range<usize>,
+    pub(crate) starts: Range<usize>,
 }
 
 impl Column {

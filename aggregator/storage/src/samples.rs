@@ -47,6 +47,14 @@ impl Run {
         (Self::of(Some(log), sorted), conflicts)
     }
 
+    /// Forgets all samples and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.at_ms.clear();
+        self.values.clear();
+        self.starts_ms.clear();
+        self.histograms.clear();
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.at_ms.is_empty() && self.histograms.is_empty()
     }

@@ -9,9 +9,10 @@ use vedette_wire::LogId;
 
 use crate::absence::Absences;
 use crate::head::Row;
-use crate::part::{PartReader, ReadError};
+use crate::part::PartReader;
 use crate::samples::{Run, merge};
 use crate::tombstone::{self, Tombstone};
+use crate::view::OnError;
 
 /// The name of the series whose absence reads as zero.
 pub(crate) const UP: &str = "up";
@@ -75,31 +76,34 @@ impl HeadSeries {
 }
 
 /// See [`SeriesStream`].
-pub(crate) struct MergedStream<'a> {
+pub(crate) struct MergedStream {
     sources: Vec<Source>,
     /// What each source comes to next.
     nexts: Vec<Option<Next>>,
     heap: BinaryHeap<Reverse<(Labels, usize)>>,
-    absences: &'a Absences,
+    absences: Arc<Absences>,
     start: i64,
     end: i64,
     /// `up` series for which more has to be read than is asked for, and from when on.
     reaching: BTreeSet<Labels>,
     reach: i64,
-    /// Those that overlap the range.
-    tombstones: Vec<&'a Tombstone>,
-    on_error: &'a (dyn Fn(ReadError) -> SelectError + Send + Sync),
+    tombstones: Arc<Vec<Tombstone>>,
+    /// The places of those that overlap the range.
+    overlapping: Vec<usize>,
+    on_error: OnError,
     runs: Vec<Run>,
+    /// Runs whose memory is used again.
+    spare: Vec<Run>,
 }
 
-impl<'a> MergedStream<'a> {
+impl MergedStream {
     pub(crate) fn new(
         sources: Vec<Source>,
-        absences: &'a Absences,
+        absences: Arc<Absences>,
         (start, end): (i64, i64),
         (reach, reaching): (i64, BTreeSet<Labels>),
-        tombstones: Vec<&'a Tombstone>,
-        on_error: &'a (dyn Fn(ReadError) -> SelectError + Send + Sync),
+        (tombstones, overlapping): (Arc<Vec<Tombstone>>, Vec<usize>),
+        on_error: OnError,
     ) -> Result<Self, SelectError> {
         let mut stream = Self {
             nexts: sources.iter().map(|_| None).collect(),
@@ -111,8 +115,10 @@ impl<'a> MergedStream<'a> {
             reaching,
             reach,
             tombstones,
+            overlapping,
             on_error,
             runs: Vec::new(),
+            spare: Vec::new(),
         };
         for place in 0..stream.sources.len() {
             stream.advance(place)?;
@@ -124,7 +130,7 @@ impl<'a> MergedStream<'a> {
         let next = match &mut self.sources[place] {
             Source::Part { reader, ordinals } => match ordinals.next() {
                 Some(ordinal) => {
-                    Some((reader.labels(ordinal).map_err(self.on_error)?, Next::Ordinal(ordinal)))
+                    Some((reader.labels(ordinal).map_err(self.on_error.as_ref())?, Next::Ordinal(ordinal)))
                 }
                 None => None,
             },
@@ -144,7 +150,7 @@ impl<'a> MergedStream<'a> {
         let Some(Reverse((labels, _))) = self.heap.peek() else { return Ok(None) };
         let labels = labels.clone();
         let from = if self.reaching.contains(&labels) { self.reach.min(self.start) } else { self.start };
-        self.runs.clear();
+        self.spare.append(&mut self.runs);
         while let Some(Reverse((found, place))) = self.heap.peek() {
             if *found != labels {
                 break;
@@ -153,7 +159,10 @@ impl<'a> MergedStream<'a> {
             self.heap.pop();
             match (self.nexts[place].take(), &mut self.sources[place]) {
                 (Some(Next::Ordinal(ordinal)), Source::Part { reader, .. }) => {
-                    reader.runs(ordinal, from, self.end, &mut self.runs).map_err(self.on_error)?;
+                    let spare = &mut self.spare;
+                    reader
+                        .runs(ordinal, (from, self.end), spare, &mut self.runs)
+                        .map_err(self.on_error.as_ref())?;
                 }
                 (Some(Next::Head(series)), _) => {
                     let (mut run, _) = series.run();
@@ -166,12 +175,13 @@ impl<'a> MergedStream<'a> {
             }
             self.advance(place)?;
         }
-        tombstone::mask(self.tombstones.iter().copied(), &labels, &mut self.runs);
+        let tombstones = self.overlapping.iter().map(|place| &self.tombstones[*place]);
+        tombstone::mask(tombstones, &labels, &mut self.runs);
         Ok(Some((labels, from)))
     }
 }
 
-impl SeriesStream for MergedStream<'_> {
+impl SeriesStream for MergedStream {
     fn next_into(&mut self, samples: &mut Samples) -> Result<Option<Labels>, SelectError> {
         loop {
             samples.clear();
@@ -179,9 +189,17 @@ impl SeriesStream for MergedStream<'_> {
             if self.runs.is_empty() {
                 continue;
             }
-            merge(&mut self.runs, samples);
-            let is_up = labels.metric_name() == Some(UP);
-            self.absences.derive(is_up, &self.runs, self.end, samples);
+            match self.runs.as_mut_slice() {
+                [only] if !self.absences.concern(only) => {
+                    let memory = Run::of(None, std::mem::take(samples));
+                    *samples = std::mem::replace(only, memory).into_samples();
+                }
+                runs => {
+                    merge(runs, samples);
+                    let is_up = labels.metric_name() == Some(UP);
+                    self.absences.derive(is_up, runs, self.end, samples);
+                }
+            }
             if from < self.start {
                 let mut run = Run::of(None, std::mem::take(samples));
                 run.cut(self.start, i64::MAX);

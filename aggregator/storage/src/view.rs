@@ -11,6 +11,7 @@ use vedette_model::{
 };
 
 use crate::absence::Absences;
+use crate::ahead::Ahead;
 use crate::catalogue::WritersTimes;
 use crate::db::Db;
 use crate::head::{EXEMPLAR_DISTANCE_MAX_MS, Head, labels_of};
@@ -37,15 +38,17 @@ pub struct View {
     pub(crate) exemplars_max: usize,
     pub(crate) writers: Arc<WritersTimes>,
     /// Made of the two above when first needed: not under the storage's lock.
-    pub(crate) absences: OnceLock<Absences>,
+    pub(crate) absences: OnceLock<Arc<Absences>>,
     /// `None` while the storage reopens itself. Kept so that it is not closed under the view.
     pub(crate) db: Option<Arc<Db>>,
-    pub(crate) on_error: Box<dyn Fn(ReadError) -> SelectError + Send + Sync>,
+    pub(crate) on_error: OnError,
 }
 
 /// How read errors are counted and told.
-pub(crate) fn on_error(counters: Arc<Counters>) -> Box<dyn Fn(ReadError) -> SelectError + Send + Sync> {
-    Box::new(move |error| {
+pub(crate) type OnError = Arc<dyn Fn(ReadError) -> SelectError + Send + Sync>;
+
+pub(crate) fn on_error(counters: Arc<Counters>) -> OnError {
+    Arc::new(move |error| {
         if matches!(error, ReadError::Bytes { .. }) {
             counters.corrupt.fetch_add(1, Ordering::Relaxed);
         }
@@ -59,7 +62,7 @@ impl SeriesSource for View {
         let (reach, reaching) = self.reaching(request.matchers, start, end)?;
         let mut sources = Vec::new();
         for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
-            let ordinals = part.matching(request.matchers).map_err(&self.on_error)?;
+            let ordinals = part.matching(request.matchers).map_err(self.on_error.as_ref())?;
             push_part(&mut sources, part, ordinals);
         }
         for part in self.parts.iter().filter(|part| !part.overlaps(start, end) && part.overlaps(reach, end)) {
@@ -73,14 +76,18 @@ impl SeriesSource for View {
                 sources.push(Source::Head { series: series.into_iter() });
             }
         }
-        Ok(Box::new(MergedStream::new(
+        let overlapping = |tombstone: &Tombstone| tombstone.overlaps(reach.min(start), end);
+        let places = self.tombstones.iter().enumerate();
+        let places = places.filter(|(_, tombstone)| overlapping(tombstone)).map(|(place, _)| place);
+        let stream = MergedStream::new(
             sources,
-            self.absences(),
+            Arc::clone(self.absences()),
             (start, end),
             (reach, reaching),
-            self.tombstones_in(reach.min(start), end),
-            self.on_error.as_ref(),
-        )?))
+            (Arc::clone(&self.tombstones), places.collect()),
+            Arc::clone(&self.on_error),
+        )?;
+        Ok(Box::new(Ahead::new(stream)))
     }
 
     fn series(&self, request: &SelectRequest<'_>) -> Result<Vec<Labels>, SelectError> {
@@ -90,7 +97,7 @@ impl SeriesSource for View {
             let ordinals = self.present(part, request.matchers, start, end)?;
             let mut reader = PartReader::new(Arc::clone(part));
             for ordinal in ordinals {
-                all.insert(reader.labels(ordinal).map_err(&self.on_error)?);
+                all.insert(reader.labels(ordinal).map_err(self.on_error.as_ref())?);
             }
         }
         for head in &self.heads {
@@ -106,10 +113,10 @@ impl SeriesSource for View {
         let mut names = BTreeSet::new();
         for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
             if request.matchers.is_empty() && part.is_within(start, end) {
-                part.label_names(None, &mut names).map_err(&self.on_error)?;
+                part.label_names(None, &mut names).map_err(self.on_error.as_ref())?;
             } else {
                 let ordinals = self.present(part, request.matchers, start, end)?;
-                part.label_names(Some(&ordinals), &mut names).map_err(&self.on_error)?;
+                part.label_names(Some(&ordinals), &mut names).map_err(self.on_error.as_ref())?;
             }
         }
         let mut add = |labels: &Labels| {
@@ -135,13 +142,13 @@ impl SeriesSource for View {
                 true => RoaringBitmap::new(),
                 false => self.present(part, request.matchers, start, end)?,
             };
-            part.for_values(name, |value, postings| {
+            part.for_values(name, "", |value, postings| {
                 if !values.contains(value) && (all || !ordinals.is_disjoint(&postings()?)) {
                     values.insert(value.to_owned());
                 }
                 Ok(())
             })
-            .map_err(&self.on_error)?;
+            .map_err(self.on_error.as_ref())?;
         }
         let mut add = |labels: &Labels| {
             if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
@@ -162,10 +169,10 @@ impl SeriesSource for View {
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for part in self.parts.iter().filter(|part| part.overlaps(from, to)) {
             let mut reader = PartReader::new(Arc::clone(part));
-            for ordinal in part.matching(request.matchers).map_err(&self.on_error)? {
-                let exemplars = reader.exemplars(ordinal).map_err(&self.on_error)?;
+            for ordinal in part.matching(request.matchers).map_err(self.on_error.as_ref())? {
+                let exemplars = reader.exemplars(ordinal).map_err(self.on_error.as_ref())?;
                 if !exemplars.is_empty() {
-                    let labels = reader.labels(ordinal).map_err(&self.on_error)?;
+                    let labels = reader.labels(ordinal).map_err(self.on_error.as_ref())?;
                     found.entry(labels).or_default().extend(exemplars);
                 }
             }
@@ -191,7 +198,7 @@ impl SeriesSource for View {
         self.check_open()?;
         let mut known = BTreeMap::new();
         for part in self.parts.iter() {
-            part.metadata(metric, &mut known).map_err(&self.on_error)?;
+            part.metadata(metric, &mut known).map_err(self.on_error.as_ref())?;
         }
         for head in &self.heads {
             let families = head.families().into_iter();
@@ -207,8 +214,8 @@ impl SeriesSource for View {
 }
 
 impl View {
-    fn absences(&self) -> &Absences {
-        self.absences.get_or_init(|| Absences::of(&self.writers, self.now))
+    fn absences(&self) -> &Arc<Absences> {
+        self.absences.get_or_init(|| Arc::new(Absences::of(&self.writers, self.now)))
     }
 
     /// What is asked for, without what is past retention.
@@ -261,14 +268,14 @@ impl View {
         start: i64,
         end: i64,
     ) -> Result<RoaringBitmap, SelectError> {
-        let ordinals = part.matching(matchers).map_err(&self.on_error)?;
+        let ordinals = part.matching(matchers).map_err(self.on_error.as_ref())?;
         if part.is_within(start, end) {
             return Ok(ordinals);
         }
         let mut reader = PartReader::new(Arc::clone(part));
         let mut present = RoaringBitmap::new();
         for ordinal in ordinals {
-            if reader.has_sample(ordinal, start, end).map_err(&self.on_error)? {
+            if reader.has_sample(ordinal, start, end).map_err(self.on_error.as_ref())? {
                 present.insert(ordinal);
             }
         }
@@ -331,7 +338,7 @@ impl View {
                     found.insert(labels.clone());
                 }
             })
-            .map_err(&self.on_error)?;
+            .map_err(self.on_error.as_ref())?;
         }
         for head in &self.heads {
             let series = self.head_series(head, &up_matchers, reach, start).into_iter();
@@ -373,7 +380,7 @@ impl View {
     fn ordinals_of(&self, part: &Arc<Part>, wanted: &BTreeSet<Labels>) -> Result<RoaringBitmap, SelectError> {
         let mut found = RoaringBitmap::new();
         for labels in wanted {
-            found.extend(part.ordinal_of(labels).map_err(&self.on_error)?);
+            found.extend(part.ordinal_of(labels).map_err(self.on_error.as_ref())?);
         }
         Ok(found)
     }
