@@ -5,9 +5,11 @@
 //! number of the batch that brought it, and a query skips what is newer than its view.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use rustc_hash::FxBuildHasher;
 use vedette_model::{Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
 use vedette_wire::{Batch, Dictionary, DictionarySeries, LogId, RowValues};
 
@@ -40,13 +42,19 @@ pub(crate) struct Block {
 
 struct Content {
     series: TargetSeries,
-    rows: Vec<Arc<Row>>,
+    rows: Vec<RowEntry>,
+}
+
+/// A row and what decides whether a query sees it, so that it need not be looked at.
+struct RowEntry {
+    /// The batch that brought it, counted over all logs.
+    version: u64,
+    at_ms: i64,
+    row: Arc<Row>,
 }
 
 /// One scrape of one target.
 pub(crate) struct Row {
-    /// The batch that brought it, counted over all logs.
-    version: u64,
     pub(crate) at_ms: i64,
     pub(crate) values: RowValues,
 }
@@ -68,6 +76,15 @@ struct GroupIndex {
     constants: Vec<(String, String)>,
     /// Positions sorted by metric name, then by all labels: what is found in many groups is then quickly sorted.
     by_metric: Vec<u32>,
+    /// Sorted by hash: where each metric's positions are.
+    metrics: Vec<MetricPlace>,
+}
+
+/// One metric of a group. Queries look for their metric in every group, which mostly does not have it.
+struct MetricPlace {
+    hash: u32,
+    from: u32,
+    to: u32,
 }
 
 impl Head {
@@ -93,8 +110,8 @@ impl Head {
         self.weight.fetch_add(weight, Ordering::Relaxed);
         let floats = (values.len() * 8 + values.len() / 8 + 96) as u64;
         self.bytes.fetch_add(floats + rare * SAMPLE_BYTES, Ordering::Relaxed);
-        let row = Arc::new(Row { version, at_ms, values });
-        block.content.write().unwrap_or_else(PoisonError::into_inner).rows.push(row);
+        let entry = RowEntry { version, at_ms, row: Arc::new(Row { at_ms, values }) };
+        block.content.write().unwrap_or_else(PoisonError::into_inner).rows.push(entry);
     }
 
     /// Takes over what a log says of its families.
@@ -193,8 +210,8 @@ impl Block {
     /// Rows that a view of `version` sees in the range, both ends included.
     pub(crate) fn rows(&self, version: u64, start: i64, end: i64) -> Vec<Arc<Row>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
-        let seen = |row: &&Arc<Row>| row.version <= version && (start..=end).contains(&row.at_ms);
-        content.rows.iter().filter(seen).cloned().collect()
+        let seen = |entry: &&RowEntry| entry.version <= version && (start..=end).contains(&entry.at_ms);
+        content.rows.iter().filter(seen).map(|entry| Arc::clone(&entry.row)).collect()
     }
 }
 
@@ -243,7 +260,16 @@ impl GroupIndex {
             let (left, right) = (&series[left as usize], &series[right as usize]);
             metric_of(left).cmp(metric_of(right)).then_with(|| left.cmp(right))
         });
-        Self { constants, by_metric }
+        let mut metrics: Vec<MetricPlace> = Vec::new();
+        for positions in by_metric
+            .chunk_by(|&left, &right| metric_of(&series[left as usize]) == metric_of(&series[right as usize]))
+        {
+            let from = metrics.last().map_or(0, |last| last.to);
+            let hash = hash_of(metric_of(&series[positions[0] as usize]));
+            metrics.push(MetricPlace { hash, from, to: from + positions.len() as u32 });
+        }
+        metrics.sort_by_key(|place| place.hash);
+        Self { constants, by_metric, metrics }
     }
 
     fn refuses(&self, matcher: &Matcher) -> bool {
@@ -259,10 +285,17 @@ impl GroupIndex {
     }
 
     fn with_metric(&self, series: &[Labels], metric: &str) -> &[u32] {
-        let from = self.by_metric.partition_point(|&position| metric_of(&series[position as usize]) < metric);
-        let rest = &self.by_metric[from..];
-        &rest[..rest.partition_point(|&position| metric_of(&series[position as usize]) == metric)]
+        let hash = hash_of(metric);
+        let first = self.metrics.partition_point(|place| place.hash < hash);
+        let same = self.metrics[first..].iter().take_while(|place| place.hash == hash);
+        let mut found = same.map(|place| &self.by_metric[place.from as usize..place.to as usize]);
+        found.find(|positions| metric_of(&series[positions[0] as usize]) == metric).unwrap_or_default()
     }
+}
+
+fn hash_of(metric: &str) -> u32 {
+    let hash = FxBuildHasher.hash_one(metric);
+    (hash ^ hash >> 32) as u32
 }
 
 fn metric_of(labels: &Labels) -> &str {
