@@ -55,7 +55,6 @@ fn refusals_name_line_and_key() {
         refused(&format!("- job_name: j\n  {key}: {{}}\n"), "not supported yet");
     }
     refused("- job_name: j\n  scrape_intervall: 5s\n", "unknown field `scrape_intervall`");
-    refused("- job_name: j\n  scrape_protocols: [PrometheusProto]\n", "not supported yet");
     refused("- job_name: j\n  convert_classic_histograms_to_nhcb: true\n", "not supported yet");
     refused("- job_name: j\n  metric_name_validation_scheme: legacy\n", "not supported yet");
 }
@@ -84,6 +83,22 @@ fn what_prometheus_refuses_too() {
     refused("- {job_name: j, tls_config: {cert_file: a}}", "exactly both");
     refused("- {job_name: j, tls_config: {min_version: TLS99}}", "unknown TLS version");
     refused("- {job_name: j, http_headers: {authorization: {values: [x]}}}", "is not allowed");
+}
+
+#[test]
+fn protobuf_is_asked_for_where_native_histograms_are() {
+    let protocols = |yaml: &str| {
+        let config = scrape(yaml).expect(yaml).remove(0);
+        config.scrape_protocols.iter().map(|protocol| protocol.as_str()).collect::<Vec<_>>()
+    };
+    let text = ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"];
+    assert_eq!(protocols("- {job_name: j}"), text);
+    let all = protocols("- {job_name: j, scrape_native_histograms: true}");
+    assert_eq!((all[0], &all[1..]), ("PrometheusProto", &text[..]));
+    let own = "- {job_name: j, scrape_native_histograms: true, scrape_protocols: [PrometheusText0.0.4, PrometheusProto]}";
+    assert_eq!(protocols(own), ["PrometheusText0.0.4", "PrometheusProto"]);
+    let config = scrape("- {job_name: j, always_scrape_classic_histograms: true}").expect("good").remove(0);
+    assert!(config.histograms.classic_as_well && !config.histograms.native);
 }
 
 #[test]

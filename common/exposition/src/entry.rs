@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use vedette_model::MetricKind;
 
 use crate::error::SeriesError;
-use crate::series::parse_exemplar_labels;
+use crate::series::{Dialect, parse_exemplar_labels, parse_series_pairs};
 
 /// One thing that an exposition says. Everything is borrowed from the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +44,13 @@ pub struct Sample<'a> {
     pub timestamp: Option<i64>,
     /// What OpenMetrics allows behind a ` # `.
     pub exemplar: Option<Exemplar<'a>>,
+}
+
+impl<'a> Sample<'a> {
+    /// The labels as the text format has them, sorted by name, with the labels whose value is empty.
+    pub fn label_pairs(&self) -> Result<Vec<LabelPair<'a>>, SeriesError> {
+        parse_series_pairs(self.series, Dialect::Text, MetricKind::Unknown)
+    }
 }
 
 /// An exemplar of an OpenMetrics sample.

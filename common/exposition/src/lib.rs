@@ -1,7 +1,8 @@
-//! The exposition formats: Prometheus' text 0.0.4 and OpenMetrics 1.0, read; text 0.0.4, written.
+//! The exposition formats: Prometheus' text 0.0.4, OpenMetrics 1.0 and protobuf, read; text 0.0.4 and protobuf,
+//! written.
 //!
 //! Pure functions over bytes: no socket, no clock. What is accepted and refused is what Prometheus' own
-//! parsers accept and refuse. [`protobuf`] has the wire format of Prometheus' messages.
+//! parsers accept and refuse. [`DelimitedReader`] reads the protobuf format, and [`protobuf`] has the wire format of Prometheus' messages.
 //!
 //! A scrape is read again and again and hardly changes, so reading is split in two:
 //!
@@ -12,6 +13,7 @@
 
 #![warn(missing_docs)]
 
+mod delimited;
 mod entry;
 mod error;
 mod float;
@@ -24,10 +26,16 @@ mod scan;
 mod series;
 mod text;
 
+pub use delimited::{
+    DelimitedEntry, DelimitedError, DelimitedPrinter, DelimitedReader, HistogramEntry, Histograms,
+};
 pub use entry::{Entry, Escaped, Exemplar, LabelPair, Sample};
 pub use error::{ParseError, Position, SeriesError};
 pub use float::parse_float;
-pub use negotiate::{Format, TextVersion, UnknownContentType, choose_for_accept, format_of_content_type};
+pub use negotiate::{
+    BodyFormat, DELIMITED_CONTENT_TYPE, Format, Negotiated, TextVersion, UnknownContentType,
+    choose_for_accept, format_of_content_type, negotiate,
+};
 pub use parser::{Parser, check};
 pub use printer::TextPrinter;
 pub use series::{Dialect, parse_series, parse_series_as};

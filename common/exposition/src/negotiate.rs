@@ -9,6 +9,15 @@ pub enum Format {
     OpenMetrics,
 }
 
+/// How a scraped body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyFormat {
+    /// As text.
+    Text(Format),
+    /// As the protobuf format, `application/vnd.google.protobuf`.
+    Delimited,
+}
+
 /// The `Content-Type` names no format that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownContentType {
@@ -52,16 +61,18 @@ impl TextVersion {
 /// that name none.
 pub fn format_of_content_type(
     content_type: &str,
-    fallback: Option<Format>,
-) -> Result<Format, UnknownContentType> {
+    fallback: Option<BodyFormat>,
+) -> Result<BodyFormat, UnknownContentType> {
     let named = if content_type.is_empty() {
         Err(UnknownContentType::Blank)
     } else {
         match MediaType::parse(content_type) {
             None => Err(UnknownContentType::Malformed { content_type: content_type.to_owned() }),
             Some(media) => match media.name.to_ascii_lowercase().as_str() {
-                "text/plain" => Ok(Format::Text),
-                "application/openmetrics-text" => Ok(Format::OpenMetrics),
+                "text/plain" => Ok(BodyFormat::Text(Format::Text)),
+                "application/openmetrics-text" => Ok(BodyFormat::Text(Format::OpenMetrics)),
+                // Prometheus looks no closer, and neither do targets always say it all.
+                "application/vnd.google.protobuf" => Ok(BodyFormat::Delimited),
                 _ => Err(UnknownContentType::Unsupported { content_type: content_type.to_owned() }),
             },
         }
@@ -82,12 +93,42 @@ pub fn choose_for_accept(accept: Option<&str>) -> TextVersion {
             ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => TextVersion::V004,
             _ => continue,
         };
-        let weight = media.parameter("q").map_or(1.0, |weight| weight.parse::<f64>().unwrap_or(0.0));
+        let weight = media.weight();
         if weight > best.0 {
             best = (weight, version);
         }
     }
     best.1
+}
+
+/// The `Content-Type` of the protobuf format, families with their lengths in front.
+pub const DELIMITED_CONTENT_TYPE: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+/// What is answered to an `Accept`, and how names are to be escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated<'a> {
+    /// Whether in the protobuf format; else as text.
+    pub is_delimited: bool,
+    /// The word of the last `escaping` up to the entry that was chosen.
+    pub escaping: Option<&'a str>,
+}
+
+/// Chooses between protobuf and text, as Prometheus does: the entry of the greatest weight, of equals the first.
+pub fn negotiate(accept: &str) -> Negotiated<'_> {
+    let mut entries: Vec<_> = accept.split(',').filter_map(MediaType::parse).collect();
+    entries.sort_by(|left, right| right.weight().total_cmp(&left.weight()));
+    let mut escaping = None;
+    for media in entries {
+        escaping = media.parameter("escaping").or(escaping);
+        let is_delimited = media.is_delimited();
+        let is_text = media.name == "text/plain"
+            && matches!(media.parameter("version"), None | Some("0.0.4" | "1.0.0"));
+        if is_delimited || is_text {
+            return Negotiated { is_delimited, escaping };
+        }
+    }
+    Negotiated { is_delimited: false, escaping }
 }
 
 /// `type/subtype; name=value; …`
@@ -121,6 +162,16 @@ impl<'a> MediaType<'a> {
         Some(Self { name, parameters })
     }
 
+    fn weight(&self) -> f64 {
+        self.parameter("q").map_or(1.0, |weight| weight.parse::<f64>().unwrap_or(0.0))
+    }
+
+    fn is_delimited(&self) -> bool {
+        self.name.eq_ignore_ascii_case("application/vnd.google.protobuf")
+            && self.parameter("proto") == Some("io.prometheus.client.MetricFamily")
+            && self.parameter("encoding") == Some("delimited")
+    }
+
     fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
@@ -151,10 +202,11 @@ mod tests {
     #[test]
     fn content_types() {
         for (content_type, format) in [
-            ("text/plain", Format::Text),
-            ("text/plain; version=0.0.4; charset=utf-8", Format::Text),
-            ("TEXT/Plain;charset=\"utf-8\";", Format::Text),
-            ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
+            ("text/plain", BodyFormat::Text(Format::Text)),
+            ("text/plain; version=0.0.4; charset=utf-8", BodyFormat::Text(Format::Text)),
+            ("TEXT/Plain;charset=\"utf-8\";", BodyFormat::Text(Format::Text)),
+            ("application/openmetrics-text; version=1.0.0", BodyFormat::Text(Format::OpenMetrics)),
+            (DELIMITED_CONTENT_TYPE, BodyFormat::Delimited),
         ] {
             assert_eq!(format_of_content_type(content_type, None), Ok(format), "{content_type}");
         }
@@ -162,7 +214,38 @@ mod tests {
             ["", "text/html", "text/plain; =", "text/plain; a", "te xt/plain", "text/plain; a=1; a=2"]
         {
             assert!(format_of_content_type(content_type, None).is_err(), "{content_type}");
-            assert_eq!(format_of_content_type(content_type, Some(Format::Text)), Ok(Format::Text));
+            let text = BodyFormat::Text(Format::Text);
+            assert_eq!(format_of_content_type(content_type, Some(text)), Ok(text));
+        }
+    }
+
+    /// As Prometheus 3.5.3's `/federate` answers.
+    #[test]
+    fn the_heaviest_entry_is_chosen() {
+        let protobuf =
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let text = "text/plain;version=1.0.0;escaping=allow-utf-8";
+        for (accept, is_delimited, escaping) in [
+            (format!("{protobuf};q=0.6,{text};q=0.3,*/*;q=0.1"), true, None),
+            (format!("{protobuf};escaping=dots"), true, Some("dots")),
+            (
+                format!("text/plain;version=0.0.4;q=0.1,{protobuf};escaping=values;q=0.9"),
+                true,
+                Some("values"),
+            ),
+            (format!("text/plain,{protobuf}"), false, None),
+            (format!("{protobuf},text/plain"), true, None),
+            (text.to_owned(), false, Some("allow-utf-8")),
+            ("*/*;escaping=dots".to_owned(), false, Some("dots")),
+            (
+                "text/plain;version=0.0.4;q=0.5,application/json;escaping=dots;q=0.9".to_owned(),
+                false,
+                Some("dots"),
+            ),
+            (protobuf.replace("delimited", "other"), false, None),
+            (String::new(), false, None),
+        ] {
+            assert_eq!(negotiate(&accept), Negotiated { is_delimited, escaping }, "{accept}");
         }
     }
 

@@ -30,26 +30,46 @@ impl<'a> TextPrinter<'a> {
 
     /// A sample of any name, with labels in the order given.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) -> &mut Self {
+        self.series(name, labels.iter().copied());
+        self.value(value)
+    }
+
+    /// A series of any name without its value, with labels in the order given.
+    pub(crate) fn series<'l>(&mut self, name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) {
+        let mut labels = labels.peekable();
         let classic = is_classic_metric(name);
         if classic {
             self.out.extend_from_slice(name.as_bytes());
-        }
-        if !classic || !labels.is_empty() {
-            self.out.push(b'{');
-            if !classic {
-                self.quoted(name);
+            if labels.peek().is_some() {
+                self.label_set(labels);
             }
-            for (index, (label, text)) in labels.iter().enumerate() {
-                if index > 0 || !classic {
-                    self.out.push(b',');
-                }
-                self.label_name(label);
-                self.out.push(b'=');
-                self.quoted(text);
-            }
-            self.out.push(b'}');
+            return;
         }
-        self.value(value)
+        self.out.push(b'{');
+        self.quoted(name);
+        labels.for_each(|label| {
+            self.out.push(b',');
+            self.label(label);
+        });
+        self.out.push(b'}');
+    }
+
+    /// Labels in braces.
+    pub(crate) fn label_set<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) {
+        self.out.push(b'{');
+        for (index, label) in labels.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.label(label);
+        }
+        self.out.push(b'}');
+    }
+
+    fn label(&mut self, (name, value): (&str, &str)) {
+        self.label_name(name);
+        self.out.push(b'=');
+        self.quoted(value);
     }
 
     /// A sample whose series is already in exposition form.

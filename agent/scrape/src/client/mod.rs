@@ -185,6 +185,10 @@ fn accept_header(config: &ScrapeConfig) -> String {
             ScrapeProtocol::OpenMetricsText001 => ("application/openmetrics-text;version=0.0.1", false),
             ScrapeProtocol::PrometheusText100 => ("text/plain;version=1.0.0", true),
             ScrapeProtocol::PrometheusText004 => ("text/plain;version=0.0.4", false),
+            ScrapeProtocol::PrometheusProto => (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+                false,
+            ),
         };
         text.push_str(media);
         if may_escape {

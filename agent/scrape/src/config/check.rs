@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use vedette_exposition::Format;
+use vedette_exposition::{BodyFormat, Format, Histograms};
 use vedette_model::Labels;
 
 use crate::config::http::{self, HttpConfig};
@@ -28,8 +28,10 @@ pub struct GlobalConfig {
     pub scrape_interval: Duration,
     /// How long at most.
     pub scrape_timeout: Duration,
-    /// What is asked for, most wanted first.
-    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// What is asked for, most wanted first; where it is not given, that depends on the histograms.
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// Which histograms are read.
+    pub histograms: Histograms,
     /// Added to every series that does not have them.
     pub external_labels: Labels,
     /// Limits for all jobs that have none of their own.
@@ -43,7 +45,8 @@ impl Default for GlobalConfig {
         Self {
             scrape_interval: Duration::from_secs(60),
             scrape_timeout: Duration::from_secs(10),
-            scrape_protocols: ScrapeProtocol::ALL.to_vec(),
+            scrape_protocols: None,
+            histograms: Histograms::default(),
             external_labels: Labels::empty(),
             limits: Limits::default(),
             escaping: Escaping::AllowUtf8,
@@ -79,11 +82,14 @@ pub enum ScrapeProtocol {
     PrometheusText100,
     /// `PrometheusText0.0.4`
     PrometheusText004,
+    /// `PrometheusProto`
+    PrometheusProto,
 }
 
 impl ScrapeProtocol {
-    /// All, in Prometheus' default order.
-    pub const ALL: [Self; 4] = [
+    /// All, in Prometheus' default order for those who want native histograms. Without, protobuf is left out.
+    pub const ALL: [Self; 5] = [
+        Self::PrometheusProto,
         Self::OpenMetricsText100,
         Self::OpenMetricsText001,
         Self::PrometheusText100,
@@ -97,23 +103,31 @@ impl ScrapeProtocol {
             Self::OpenMetricsText001 => "OpenMetricsText0.0.1",
             Self::PrometheusText100 => "PrometheusText1.0.0",
             Self::PrometheusText004 => "PrometheusText0.0.4",
+            Self::PrometheusProto => "PrometheusProto",
         }
     }
 
     /// What is read with it.
-    pub const fn format(self) -> Format {
+    pub const fn format(self) -> BodyFormat {
         match self {
-            Self::OpenMetricsText100 | Self::OpenMetricsText001 => Format::OpenMetrics,
-            Self::PrometheusText100 | Self::PrometheusText004 => Format::Text,
+            Self::OpenMetricsText100 | Self::OpenMetricsText001 => BodyFormat::Text(Format::OpenMetrics),
+            Self::PrometheusText100 | Self::PrometheusText004 => BodyFormat::Text(Format::Text),
+            Self::PrometheusProto => BodyFormat::Delimited,
         }
     }
 
+    /// What is asked for where nothing is configured.
+    fn defaults(histograms: Histograms) -> Vec<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|protocol| histograms.native || *protocol != Self::PrometheusProto)
+            .collect()
+    }
+
     fn from_word(word: &str) -> Result<Self, String> {
-        if word == "PrometheusProto" {
-            return Err("PrometheusProto is not supported yet".to_owned());
-        }
         Self::ALL.into_iter().find(|protocol| protocol.as_str() == word).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().rev().map(|protocol| protocol.as_str()).collect();
+            let mut known = Self::ALL.map(Self::as_str);
+            known.sort_unstable();
             format!("unknown scrape protocol {word}, supported: {}", known.join(" "))
         })
     }
@@ -166,6 +180,8 @@ pub struct ScrapeConfig {
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// What a body without a usable `Content-Type` is.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Which histograms are read.
+    pub histograms: Histograms,
     /// How names that are not classic are asked for.
     pub escaping: Escaping,
     /// The path.
@@ -212,7 +228,7 @@ impl GlobalConfig {
                 return Err(error(key, field, reason));
             }
         }
-        no_native_histograms(&raw.always_scrape_classic_histograms, &raw.convert_classic_histograms_to_nhcb)?;
+        no_conversion(&raw.convert_classic_histograms_to_nhcb)?;
         let default = Self::default();
         let interval =
             duration_of("scrape_interval", &raw.scrape_interval)?.unwrap_or(default.scrape_interval);
@@ -227,7 +243,11 @@ impl GlobalConfig {
         Ok(Self {
             scrape_interval: interval,
             scrape_timeout: timeout.unwrap_or(default.scrape_timeout.min(interval)),
-            scrape_protocols: protocols(&raw.scrape_protocols)?.unwrap_or(default.scrape_protocols),
+            scrape_protocols: protocols(&raw.scrape_protocols)?,
+            histograms: Histograms {
+                native: flag(&raw.scrape_native_histograms, false),
+                classic_as_well: flag(&raw.always_scrape_classic_histograms, false),
+            },
             external_labels: external_labels(&raw.external_labels, environment)?,
             limits: Limits {
                 body_size: body_size(&raw.body_size_limit)?,
@@ -277,7 +297,11 @@ fn scrape_config(
     if let Some((key, line)) = raw.later().next() {
         return Err(ConfigError { line, key: key.to_owned(), problem: "not supported yet".to_owned() });
     }
-    no_native_histograms(&raw.always_scrape_classic_histograms, &raw.convert_classic_histograms_to_nhcb)?;
+    no_conversion(&raw.convert_classic_histograms_to_nhcb)?;
+    let histograms = Histograms {
+        native: flag(&raw.scrape_native_histograms, global.histograms.native),
+        classic_as_well: flag(&raw.always_scrape_classic_histograms, global.histograms.classic_as_well),
+    };
     let job_name = text(&raw.job_name);
     if job_name.is_empty() {
         return Err(error("job_name", &raw.job_name, "job_name is empty"));
@@ -294,7 +318,9 @@ fn scrape_config(
         scrape_interval,
         scrape_timeout,
         scrape_protocols: protocols(&raw.scrape_protocols)?
-            .unwrap_or_else(|| global.scrape_protocols.clone()),
+            .or_else(|| global.scrape_protocols.clone())
+            .unwrap_or_else(|| ScrapeProtocol::defaults(histograms)),
+        histograms,
         fallback_scrape_protocol: fallback
             .transpose()
             .map_err(|problem| error("fallback_scrape_protocol", &raw.fallback_scrape_protocol, problem))?,
@@ -448,15 +474,11 @@ fn escaping(validation: &Field<String>, escaping: &Field<String>) -> Result<Opti
     })
 }
 
-fn no_native_histograms(always_classic: &Field<bool>, convert: &Field<bool>) -> Result<(), ConfigError> {
-    let problem = "native histograms are not supported yet";
-    if flag(always_classic, false) {
-        return Err(error("always_scrape_classic_histograms", always_classic, problem));
+fn no_conversion(convert: &Field<bool>) -> Result<(), ConfigError> {
+    match flag(convert, false) {
+        true => Err(error("convert_classic_histograms_to_nhcb", convert, "not supported yet")),
+        false => Ok(()),
     }
-    if flag(convert, false) {
-        return Err(error("convert_classic_histograms_to_nhcb", convert, problem));
-    }
-    Ok(())
 }
 
 /// A duration; 0 counts as not given, as in Prometheus.

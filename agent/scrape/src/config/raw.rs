@@ -29,6 +29,7 @@ pub struct RawGlobalConfig {
     pub(crate) keep_dropped_targets: Field<u64>,
     pub(crate) metric_name_validation_scheme: Field<String>,
     pub(crate) metric_name_escaping_scheme: Field<String>,
+    pub(crate) scrape_native_histograms: Field<bool>,
     pub(crate) always_scrape_classic_histograms: Field<bool>,
     pub(crate) convert_classic_histograms_to_nhcb: Field<bool>,
     // Known to Prometheus, not to an agent.
@@ -84,6 +85,7 @@ raw_scrape_config! {
         keep_dropped_targets: u64,
         metric_name_validation_scheme: String,
         metric_name_escaping_scheme: String,
+        scrape_native_histograms: bool,
         always_scrape_classic_histograms: bool,
         convert_classic_histograms_to_nhcb: bool,
         static_configs: Vec<Option<RawStaticConfig>>,
@@ -102,7 +104,6 @@ raw_scrape_config! {
         scrape_failure_log_file
         native_histogram_bucket_limit
         native_histogram_min_bucket_factor
-        scrape_native_histograms
         extra_scrape_metrics
         oauth2
         proxy_url

@@ -9,17 +9,37 @@ use vedette_wire::TargetTable;
 pub(crate) struct CurrentFamily<'a> {
     name: &'a [u8],
     kind: MetricKind,
-    help: Option<Escaped<'a>>,
+    help: Option<Help<'a>>,
     unit: &'a str,
+    /// Whether the name stands for itself, without escapes.
+    is_plain: bool,
     is_published: bool,
 }
 
+#[derive(Debug)]
+enum Help<'a> {
+    Plain(&'a str),
+    Escaped(Escaped<'a>),
+}
+
 impl<'a> CurrentFamily<'a> {
+    /// A family that is told of in one piece, without escapes.
+    pub(crate) fn plain(name: &'a str, kind: MetricKind, help: &'a str, unit: &'a str) -> Self {
+        Self {
+            name: name.as_bytes(),
+            kind,
+            help: Some(Help::Plain(help)),
+            unit,
+            is_plain: true,
+            is_published: false,
+        }
+    }
+
     /// Takes a metadata line.
     pub(crate) fn note(&mut self, entry: Entry<'a>) {
         match entry {
             Entry::Type { name, kind } => self.named(name).kind = kind,
-            Entry::Help { name, help } => self.named(name).help = Some(help),
+            Entry::Help { name, help } => self.named(name).help = Some(Help::Escaped(help)),
             Entry::Unit { name, unit } => self.named(name).unit = unit,
             Entry::Sample(_) => {}
         }
@@ -40,7 +60,11 @@ impl<'a> CurrentFamily<'a> {
         }
         self.is_published = true;
         if let Some(name) = self.name() {
-            let help = self.help.map_or(Cow::Borrowed(""), Escaped::unescape);
+            let help = match &self.help {
+                None => Cow::Borrowed(""),
+                Some(Help::Plain(text)) => Cow::Borrowed(*text),
+                Some(Help::Escaped(text)) => text.unescape(),
+            };
             table.note_family(&name, self.kind, self.unit, &help);
         }
     }
@@ -55,7 +79,7 @@ impl<'a> CurrentFamily<'a> {
 
     fn name(&self) -> Option<Cow<'a, str>> {
         let name = std::str::from_utf8(self.name).ok().filter(|name| !name.is_empty())?;
-        Some(if name.contains('\\') {
+        Some(if name.contains('\\') && !self.is_plain {
             Cow::Owned(name.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\"))
         } else {
             Cow::Borrowed(name)

@@ -3,22 +3,25 @@
 mod exemplar;
 mod family;
 mod labels;
+mod read;
 mod synthetic;
 mod timed;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vedette_exposition::{Entry, ParseError, Parser, Sample, UnknownContentType, format_of_content_type};
+use vedette_exposition::{DelimitedError, ParseError, SeriesError, UnknownContentType};
 use vedette_model::{Labels, SeriesId, Timestamp};
-use vedette_wire::{RowValues, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable};
+use vedette_wire::{
+    HISTOGRAM_BUCKETS_MAX, RowValues, SERIES_PER_TARGET_MAX, SeriesDescription, SetOutcome, TargetTable,
+};
 
-use crate::client::{Body, FetchError};
+use crate::client::FetchError;
 use crate::pool::Fetched;
 use crate::status::{Health, TargetStatus};
 use crate::target::Target;
 
-use family::CurrentFamily;
+use read::Value;
 use synthetic::Report;
 use timed::Timed;
 
@@ -35,6 +38,18 @@ pub enum ScrapeError {
     /// What was fetched is malformed.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// The same of a body in the protobuf format.
+    #[error(transparent)]
+    Protobuf(#[from] DelimitedError),
+    /// A name or label that can not be one.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+    /// A native histogram with too many buckets.
+    #[error("a native histogram of {buckets} buckets, at most {HISTOGRAM_BUCKETS_MAX} are allowed")]
+    HistogramBuckets {
+        /// How many it has.
+        buckets: usize,
+    },
     /// More samples than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,
@@ -101,6 +116,8 @@ pub struct TargetScrape {
     /// Bits of the series that the last scrape that succeeded had, or a failed one since.
     counted: Vec<u64>,
     timed: Timed,
+    /// Of series of native histograms the time of the newest exemplar: sources repeat many of them.
+    newest_exemplars: HashMap<u32, i64>,
     /// Of the last scrape, when it had samples with times of their own; else empty.
     rows: Vec<(Timestamp, RowValues)>,
     status: TargetStatus,
@@ -117,6 +134,7 @@ impl TargetScrape {
             aliases: HashMap::new(),
             counted: Vec::new(),
             timed: Timed::default(),
+            newest_exemplars: HashMap::new(),
             rows: Vec::new(),
             status: TargetStatus::default(),
         }
@@ -133,7 +151,7 @@ impl TargetScrape {
         self.table.begin_row();
         self.timed.begin();
         let read = match &fetched.result {
-            Ok(body) => self.read(body, &mut outcome),
+            Ok(body) => read::read(self, body, &mut outcome),
             Err(error) => Err(error.clone().into()),
         };
         self.count_series(read.is_ok(), &mut outcome);
@@ -185,6 +203,7 @@ impl TargetScrape {
         let kept: std::collections::HashSet<_> = kept.into_iter().map(SeriesId::of).collect();
         self.keys.retain(|id, _| kept.contains(id));
         self.aliases.clear();
+        self.newest_exemplars.clear();
         self.counted = self.table.row().present_words().to_vec();
     }
 
@@ -201,110 +220,6 @@ impl TargetScrape {
     /// How it is.
     pub fn status(&self) -> &TargetStatus {
         &self.status
-    }
-
-    fn read(&mut self, body: &Body, outcome: &mut ScrapeOutcome) -> Result<(), ScrapeError> {
-        if body.bytes.is_empty() {
-            return Ok(());
-        }
-        let config = self.target.config.clone();
-        let fallback = config.fallback_scrape_protocol.map(|protocol| protocol.format());
-        let format = format_of_content_type(&body.content_type, fallback)?;
-        let sample_max = if config.limits.samples == 0 { u64::MAX } else { config.limits.samples };
-        let mut parser = Parser::new(format, &body.bytes);
-        let mut family = CurrentFamily::default();
-        let mut taken = 0;
-        while let Some(entry) = parser.next_entry()? {
-            let Entry::Sample(sample) = entry else {
-                family.note(entry);
-                continue;
-            };
-            outcome.samples += 1;
-            let own_time = sample.timestamp.filter(|_| config.honor_timestamps);
-            let counts = if taken < sample_max {
-                self.take(&parser, &sample, own_time, &mut family, outcome)?
-            } else {
-                self.is_beyond(&sample, outcome)
-            };
-            taken = taken.saturating_add(u64::from(counts));
-            outcome.samples_kept += 1;
-        }
-        if taken > sample_max { Err(ScrapeError::SampleLimit) } else { Ok(()) }
-    }
-
-    /// Reading goes on beyond the limit, so that the number of samples is told; a repetition is not one too many.
-    fn is_beyond(&mut self, sample: &Sample<'_>, outcome: &mut ScrapeOutcome) -> bool {
-        let is_repeated =
-            self.table.set(sample.series, sample.value, || Err(())) == Ok(SetOutcome::Duplicate);
-        outcome.duplicates += usize::from(is_repeated);
-        !is_repeated
-    }
-
-    /// Takes one sample; whether it counts towards the limit.
-    fn take(
-        &mut self,
-        parser: &Parser<'_>,
-        sample: &Sample<'_>,
-        own_time: Option<i64>,
-        family: &mut CurrentFamily<'_>,
-        outcome: &mut ScrapeOutcome,
-    ) -> Result<bool, ScrapeError> {
-        family.publish(sample.series, &mut self.table);
-        if let Some(time) = own_time {
-            return self.take_timed(parser, sample, Timestamp::from_millis(time), family, outcome);
-        }
-        let describe = || describe(&self.target, &self.external_labels, parser, sample, family);
-        let set =
-            set(&mut self.table, &mut self.keys, &mut self.aliases, sample.series, sample.value, describe)?;
-        match set {
-            SetOutcome::Known | SetOutcome::New => {
-                if let Some(exemplar) = &sample.exemplar {
-                    self.take_exemplar(exemplar, outcome);
-                }
-                Ok(true)
-            }
-            SetOutcome::Duplicate => {
-                outcome.duplicates += 1;
-                Ok(false)
-            }
-            SetOutcome::SeriesLimit => Err(ScrapeError::SeriesLimit),
-        }
-    }
-
-    /// Adds an exemplar to the series set last.
-    fn take_exemplar(&mut self, exemplar: &vedette_exposition::Exemplar<'_>, outcome: &mut ScrapeOutcome) {
-        let room = self.table.row().exemplars().len() < exemplar::EXEMPLARS_PER_SCRAPE_MAX;
-        match exemplar::labels_of(exemplar).filter(|_| room) {
-            Some(labels) => {
-                let at_ms = outcome.at.as_millis();
-                self.table.push_exemplar(labels, exemplar.value, exemplar.timestamp, at_ms);
-            }
-            None => outcome.exemplars_refused += 1,
-        }
-    }
-
-    fn take_timed(
-        &mut self,
-        parser: &Parser<'_>,
-        sample: &Sample<'_>,
-        time: Timestamp,
-        family: &CurrentFamily<'_>,
-        outcome: &mut ScrapeOutcome,
-    ) -> Result<bool, ScrapeError> {
-        let track = self.target.config.track_timestamps_staleness;
-        let (target, external) = (&self.target, &self.external_labels);
-        let describe = || describe(target, external, parser, sample, family);
-        match self.timed.take(sample.series, sample.value, time, outcome.at, track, describe)? {
-            timed::Taken::Yes => {
-                if let Some(exemplar) = &sample.exemplar {
-                    outcome.exemplars_refused += usize::from(!self.timed.add_exemplar(exemplar));
-                }
-            }
-            timed::Taken::Repeated => {}
-            timed::Taken::OutOfOrder => outcome.out_of_order += 1,
-            timed::Taken::OutOfBounds => outcome.out_of_bounds += 1,
-        }
-        Ok(true)
     }
 
     /// Counts the series that are new, as Prometheus does: against those of the last scrape that succeeded, and of
@@ -346,7 +261,7 @@ impl TargetScrape {
         let (table, keys, aliases) = (&mut self.table, &mut self.keys, &mut self.aliases);
         self.timed.write_rows(&mut self.rows, table, |table, key, value, description| {
             // The description was checked when the sample was read.
-            set(table, keys, aliases, key, value, || Ok(description)).is_ok()
+            set(table, keys, aliases, (key, value), || Ok(description)).is_ok()
         });
     }
 
@@ -374,11 +289,10 @@ fn set(
     table: &mut TargetTable,
     keys: &mut HashMap<SeriesId, Box<[u8]>>,
     aliases: &mut HashMap<Box<[u8]>, Box<[u8]>>,
-    key: &[u8],
-    value: f64,
+    (key, value): (&[u8], &Value),
     describe: impl FnOnce() -> Result<SeriesDescription, ScrapeError>,
 ) -> Result<SetOutcome, ScrapeError> {
-    let outcome = table.set(key, value, || {
+    let outcome = value.put(table, key, || {
         if let Some(first) = aliases.get(key) {
             return Err(Undescribed::Alias(first.clone()));
         }
@@ -402,21 +316,7 @@ fn set(
         Err(Undescribed::Failed(error)) => Err(error),
         Err(Undescribed::Alias(first)) => {
             // The first key is in the table: `keys` holds no other.
-            table.set(&first, value, || Err(ScrapeError::SeriesLimit))
+            value.put(table, &first, || Err(ScrapeError::SeriesLimit))
         }
     }
-}
-
-fn describe(
-    target: &Target,
-    external_labels: &Labels,
-    parser: &Parser<'_>,
-    sample: &Sample<'_>,
-    family: &CurrentFamily<'_>,
-) -> Result<SeriesDescription, ScrapeError> {
-    let pairs = parser.label_pairs(sample)?;
-    let own = labels::with_target(&pairs, target);
-    labels::check_limits(&own, &target.config.limits)?;
-    let family = family.of(own.metric_name().unwrap_or_default()).into_owned();
-    Ok(SeriesDescription { labels: labels::with_external(&own, external_labels), family })
 }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::scrape::ScrapeError;
 use crate::scrape::exemplar::{EXEMPLARS_PER_SCRAPE_MAX, labels_of};
+use crate::scrape::read::Value;
 
 /// How far ahead of the scrape a sample's own time may be, as in Prometheus.
 const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
@@ -40,10 +41,10 @@ pub(crate) struct Timed {
 struct TimedSample {
     at: Timestamp,
     key: Box<[u8]>,
-    value: f64,
+    value: Value,
     description: SeriesDescription,
-    /// Its labels, value and own time.
-    exemplar: Option<(Labels, f64, Option<i64>)>,
+    /// Their labels, values and own times.
+    exemplars: Vec<(Labels, f64, Option<i64>)>,
 }
 
 impl Timed {
@@ -65,8 +66,7 @@ impl Timed {
 
     pub(crate) fn take(
         &mut self,
-        key: &[u8],
-        value: f64,
+        (key, value): (&[u8], &Value),
         at: Timestamp,
         now: Timestamp,
         track: bool,
@@ -91,7 +91,8 @@ impl Timed {
         }
         self.added += usize::from(latest.is_none());
         self.latest.insert(hash, at.as_millis());
-        self.samples.push(TimedSample { at, key: key.into(), value, description, exemplar: None });
+        let (key, value) = (key.into(), value.clone());
+        self.samples.push(TimedSample { at, key, value, description, exemplars: Vec::new() });
         Ok(Taken::Yes)
     }
 
@@ -100,7 +101,7 @@ impl Timed {
         let room = self.samples.len() <= EXEMPLARS_PER_SCRAPE_MAX;
         match (self.samples.last_mut(), labels_of(exemplar).filter(|_| room)) {
             (Some(sample), Some(labels)) => {
-                sample.exemplar = Some((labels, exemplar.value, exemplar.timestamp));
+                sample.exemplars.push((labels, exemplar.value, exemplar.timestamp));
                 true
             }
             _ => false,
@@ -129,7 +130,7 @@ impl Timed {
         &mut self,
         rows: &mut Vec<(Timestamp, RowValues)>,
         table: &mut TargetTable,
-        mut set: impl FnMut(&mut TargetTable, &[u8], f64, SeriesDescription) -> bool,
+        mut set: impl FnMut(&mut TargetTable, &[u8], &Value, SeriesDescription) -> bool,
     ) {
         self.samples.sort_by_key(|sample| sample.at);
         let mut samples = self.samples.drain(..).peekable();
@@ -138,9 +139,9 @@ impl Timed {
             table.begin_row();
             let mut is_any = false;
             while let Some(sample) = samples.next_if(|sample| sample.at == at) {
-                if set(table, &sample.key, sample.value, sample.description) {
+                if set(table, &sample.key, &sample.value, sample.description) {
                     is_any = true;
-                    if let Some((labels, value, own_time)) = sample.exemplar {
+                    for (labels, value, own_time) in sample.exemplars {
                         table.push_exemplar(labels, value, own_time, at.as_millis());
                     }
                 }

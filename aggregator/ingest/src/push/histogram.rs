@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use vedette_exposition::protobuf::{Fields, FieldsError, Value, numbers};
-use vedette_model::{CountKind, CounterReset, Histogram, Span};
+use vedette_exposition::protobuf::{Fields, FieldsError, Value, add_deltas, add_floats, read_span, unzigzag};
+use vedette_model::{CountKind, CounterReset, Histogram};
 
 /// A histogram at a time, as it was pushed: nothing says that it is valid.
 pub(super) struct PushedHistogram {
@@ -52,41 +52,4 @@ fn reset_of(hint: u64) -> CounterReset {
         3 => CounterReset::Gauge,
         _ => CounterReset::Unknown,
     }
-}
-
-fn read_span(message: &[u8]) -> Result<Span, FieldsError> {
-    let mut span = Span::default();
-    for field in Fields::of(message) {
-        match field? {
-            (1, Value::Varint(offset)) => span.offset = unzigzag(offset) as i32,
-            (2, Value::Varint(length)) => span.length = length as u32,
-            _ => {}
-        }
-    }
-    Ok(span)
-}
-
-/// Adds buckets that are given by how much each differs from the one before.
-fn add_deltas(buckets: &mut Vec<f64>, value: Value<'_>) -> Result<(), FieldsError> {
-    let mut count = buckets.last().map_or(0, |last| *last as i64);
-    for delta in numbers(value)? {
-        count = count.wrapping_add(unzigzag(delta));
-        buckets.push(count as f64);
-    }
-    Ok(())
-}
-
-/// Adds floats, which are written one by one or packed.
-fn add_floats(values: &mut Vec<f64>, value: Value<'_>) {
-    match value {
-        Value::Fixed64(bits) => values.push(f64::from_bits(bits)),
-        Value::Bytes(packed) => {
-            values.extend(packed.as_chunks().0.iter().map(|bits| f64::from_le_bytes(*bits)))
-        }
-        Value::Varint(_) | Value::Fixed32 => {}
-    }
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }

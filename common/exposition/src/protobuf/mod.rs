@@ -3,8 +3,14 @@
 //! Prometheus' messages are lists of tens of thousands of small messages of which most need not be looked into, so no
 //! structure is made of them.
 
+mod histogram;
+
 use prost::DecodeError;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+
+pub use histogram::{
+    add_deltas, add_floats, push_deltas, push_floats, push_signed, push_spans, read_span, unzigzag,
+};
 
 /// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,6 +106,11 @@ pub fn numbers(value: Value<'_>) -> Result<Vec<u64>, FieldsError> {
         }
         Value::Fixed64(_) | Value::Fixed32 => Ok(Vec::new()),
     }
+}
+
+/// Takes a bare number off, as it stands before a message in a stream of them.
+pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, FieldsError> {
+    Ok(decode_varint(bytes)?)
 }
 
 /// Adds a message, a text or bytes.
