@@ -1,11 +1,13 @@
 //! Queries that would take more than they may: each ends with the limit's name, ingest goes on, memory stays bounded, and
 //! who hangs up stops its query.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use vedette_tests::{Agent, Aggregator, Api, GENEROUS, eventually, unix_ms};
+use vedette_tests::push::{PushClient, Pushed};
+use vedette_tests::{Agent, Aggregator, Api, GENEROUS, eventually, run_for, unix_ms};
 
 const RUNNING: &str = "vedette_aggregator_queries_running";
 const HELD: &str = "vedette_aggregator_queries_memory_bytes";
@@ -80,6 +82,47 @@ fn ten_heavy_queries_at_once_are_bounded() -> Result<()> {
     let resident = api.own_metric("process_resident_memory_bytes")?;
     ensure!(resident < RESIDENT_MAX, "{resident} bytes are resident");
     Ok(())
+}
+
+/// An answer of tens of megabytes: its beginning is there while the rest waits to be written, so that it is never there as
+/// a whole.
+#[test]
+fn a_large_answer_begins_before_it_is_whole() -> Result<()> {
+    const SERIES: usize = 150;
+    const POINTS: i64 = 10_800;
+    let dir = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(dir.path())?;
+    let end = unix_ms() / 1000;
+    let name = |index: usize| format!("{index:04}");
+    let pushed = (0..SERIES).map(|index| {
+        let labels = [("__name__", "wide"), ("n", &name(index))];
+        Pushed::new(&labels, &[(1.5, (end - POINTS) * 1000), (2.5, end * 1000)])
+    });
+    PushClient::new(&aggregator.url()).push_all(&pushed.collect::<Vec<_>>(), usize::MAX)?;
+    let api = aggregator.api();
+    let host = api.url().trim_start_matches("http://").to_owned();
+    let query = "last_over_time(wide%5B4h%5D)";
+    let path = format!("/api/v1/query_range?query={query}&start={}&end={end}&step=1", end - POINTS + 1);
+    let mut stream = TcpStream::connect(&host)?;
+    stream.set_read_timeout(Some(GENEROUS))?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut begun = [0; 1024];
+    stream.read_exact(&mut begun)?;
+    ensure!(begun.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&begun));
+    // As long as nobody reads on, nothing is written on.
+    run_for(Duration::from_secs(2));
+    let running = api.own_metric(RUNNING)?;
+    ensure!(running == 1.0, "{running} answers are being written");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest)?;
+    ensure!(rest.len() > 25 << 20, "{} bytes", rest.len());
+    ensure!(rest.ends_with(b"0\r\n\r\n"), "the last chunk says that it is the last");
+    let points = rest.windows(6).filter(|bytes| *bytes == b",\"1.5\"" || *bytes == b",\"2.5\"").count();
+    // A mark of a chunk may stand within a point.
+    let expected = SERIES * POINTS as usize;
+    ensure!(points <= expected && points > expected - rest.len() / 4096, "{points} of {expected} points");
+    eventually("the query has ended", GENEROUS, || Ok((api.own_metric(RUNNING)? == 0.0).then_some(())))
 }
 
 #[test]

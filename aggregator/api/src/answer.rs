@@ -1,5 +1,6 @@
 //! The envelope that every answer of `/api/v1` shares, and the shapes of `data`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vedette_model::{Exemplar, Labels, MetadataEntry, number};
@@ -37,6 +38,7 @@ pub(crate) enum Data {
     Exemplars(Vec<(Labels, Vec<Exemplar>)>),
     Cardinality(Box<Cardinality>),
     Targets(Box<Discovery>),
+    ScrapePools(BTreeSet<String>),
     TargetMetadata(Vec<TargetMetadata>),
     /// Not JSON, and in no envelope.
     Federation(Box<Federation>),
@@ -64,6 +66,7 @@ impl Answer {
             | Data::Exemplars(_)
             | Data::Cardinality(_)
             | Data::Targets(_)
+            | Data::ScrapePools(_)
             | Data::TargetMetadata(_)
             | Data::Federation(_) => false,
             Data::LabelSets(sets) => truncate(sets, limit),
@@ -95,6 +98,11 @@ impl Answer {
             Data::Exemplars(series) => write_list(reply, series, write_exemplars)?,
             Data::Cardinality(cardinality) => cardinality.write(&mut reply.json),
             Data::Targets(discovery) => discovery.write(reply)?,
+            Data::ScrapePools(pools) => {
+                reply.json.raw(r#"{"scrapePools":"#);
+                reply.json.strings(pools.iter().map(String::as_str));
+                reply.json.raw("}");
+            }
             Data::TargetMetadata(found) => write_list(reply, found, |reply, entry| {
                 entry.write(&mut reply.json);
                 Ok(())

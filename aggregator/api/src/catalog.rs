@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::params::{Params, unescape_name};
 use crate::query;
 use crate::routes::{not_found, redirect_to_clean};
+use crate::run::Control;
 
 pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) -> Response {
     let request = match params
@@ -29,7 +30,7 @@ pub(crate) async fn series(State(server): State<Arc<Server>>, params: Params) ->
         other => other.map_err(ApiError::from),
     };
     respond(&server, "series", request, |source, request| {
-        Ok(Data::LabelSets(request.merged(|select| source.series(select))?))
+        Ok(Data::LabelSets(request.merged(source, |select| source.source.series(select))?))
     })
     .await
 }
@@ -42,7 +43,7 @@ pub(crate) async fn drop_series() -> Response {
 pub(crate) async fn label_names(State(server): State<Arc<Server>>, params: Params) -> Response {
     let request = CatalogRequest::parse(&params).map_err(ApiError::from);
     respond(&server, "labels", request, |source, request| {
-        Ok(Data::Words(request.merged(|select| source.label_names(select))?))
+        Ok(Data::Words(request.merged(source, |select| source.source.label_names(select))?))
     })
     .await
 }
@@ -70,7 +71,7 @@ pub(crate) async fn label_values(
     }
     let request = CatalogRequest::parse(&params).map_err(ApiError::from);
     respond(&server, "label_values", request, move |source, request| {
-        Ok(Data::Words(request.merged(|select| source.label_values(&name, select))?))
+        Ok(Data::Words(request.merged(source, |select| source.source.label_values(&name, select))?))
     })
     .await
 }
@@ -78,6 +79,12 @@ pub(crate) async fn label_values(
 /// As Go's `%q` shows it.
 fn invalid_name(shown: &str) -> ApiError {
     ApiError::BadData(format!("invalid label name: \"{shown}\""))
+}
+
+/// What is listed from, and what the listing may take.
+struct Guarded<'a> {
+    source: Box<dyn SeriesSource>,
+    control: &'a Control,
 }
 
 /// Which series are asked about.
@@ -124,6 +131,7 @@ impl CatalogRequest {
     /// What `read` finds for each selector, sorted, each once.
     fn merged<T: Ord>(
         &self,
+        source: &Guarded<'_>,
         read: impl Fn(&SelectRequest<'_>) -> Result<Vec<T>, SelectError>,
     ) -> Result<Vec<T>, ApiError> {
         let select = |matchers| SelectRequest { matchers, start: self.start, end: self.end };
@@ -133,6 +141,7 @@ impl CatalogRequest {
         let mut found = Vec::new();
         for matchers in &self.selectors {
             found.append(&mut read(&select(matchers))?);
+            source.control.guard.keep();
         }
         if self.selectors.len() > 1 {
             found.sort_unstable();
@@ -160,7 +169,7 @@ async fn respond(
     server: &Arc<Server>,
     kind: &'static str,
     request: Result<CatalogRequest, ApiError>,
-    read: impl FnOnce(&dyn SeriesSource, &CatalogRequest) -> Result<Data, ApiError> + Send + 'static,
+    read: impl FnOnce(&Guarded<'_>, &CatalogRequest) -> Result<Data, ApiError> + Send + 'static,
 ) -> Response {
     let request = match request {
         Ok(request) => request,
@@ -168,9 +177,9 @@ async fn respond(
     };
     let now = (server.state.clock)();
     let owned = Arc::clone(server);
-    let compute = move |_: &_| {
-        let source = (owned.state.source)(now);
-        Ok(Answer::of(read(source.as_ref(), &request)?).limited(request.limit))
+    let compute = move |control: &Control| {
+        let source = Guarded { source: owned.guarded_source(now, control), control };
+        Ok(Answer::of(read(&source, &request)?).limited(request.limit))
     };
     server.runner.run(kind, None, compute).await
 }
@@ -184,8 +193,8 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
     let metric = Some(params.text("metric").to_owned()).filter(|metric| !metric.is_empty());
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let compute = move |_: &_| {
-        let source = (owned.state.source)(now);
+    let compute = move |control: &Control| {
+        let source = owned.guarded_source(now, control);
         let entries = source.metadata(metric.as_deref())?;
         Ok(Answer::of(Data::Metadata(limit_metadata(entries, limit, limit_per_metric))))
     };
@@ -206,7 +215,7 @@ impl From<SelectError> for ApiError {
         let message = error.to_string();
         match error {
             SelectError::Storage(_) => Self::Internal(message),
-            SelectError::Limit(_) => Self::Execution(message),
+            SelectError::Limit(_) => Self::Unavailable(message),
             SelectError::Cancelled => Self::Canceled(message),
         }
     }

@@ -13,6 +13,7 @@ use crate::answer::{Answer, Data};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::query::located;
+use crate::run::Control;
 
 pub(crate) async fn query(State(server): State<Arc<Server>>, params: Params) -> Response {
     let request = match ExemplarRequest::parse(&server, &params) {
@@ -22,12 +23,13 @@ pub(crate) async fn query(State(server): State<Arc<Server>>, params: Params) -> 
     };
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let compute = move |_: &_| {
-        let source = (owned.state.source)(now);
+    let compute = move |control: &Control| {
+        let source = owned.guarded_source(now, control);
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for matchers in &request.selectors {
             let select = SelectRequest { matchers, start: request.start, end: request.end };
             found.extend(source.exemplars(&select)?);
+            control.guard.keep();
         }
         Ok(Answer::of(Data::Exemplars(found.into_iter().collect())))
     };

@@ -46,7 +46,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
-use vedette_model::{Labels, Matcher, SeriesSource, Timestamp};
+use vedette_model::{Labels, Matcher, SelectGuard, SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
 pub use admin::Admin;
@@ -63,7 +63,7 @@ use metrics::ApiMetrics;
 use params::Params;
 use read::Readers;
 use routes::Routes;
-use run::Runner;
+use run::{Control, Runner};
 
 /// The largest form, as in Go's `net/http`.
 const FORM_BYTES_MAX: usize = 10 << 20;
@@ -125,6 +125,15 @@ struct Server {
     runner: Runner,
     readers: Readers,
     metrics: Arc<ApiMetrics>,
+}
+
+impl Server {
+    /// A view for listings, which ends with the query, and counts what it gathers as the query's.
+    fn guarded_source(&self, now: Timestamp, control: &Control) -> Box<dyn SeriesSource> {
+        let mut source = (self.state.source)(now);
+        source.set_guard(Arc::clone(&control.guard) as Arc<dyn SelectGuard>);
+        source
+    }
 }
 
 /// All routes. Fails when the registry already has metrics of the same names.

@@ -37,7 +37,7 @@ async fn instant_reply(server: &Arc<Server>, params: &Params) -> Result<Response
     let compute = move |control: &Control| {
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
-        let budget = |samples| control.memory.hold(samples);
+        let budget = |samples| control.guard.memory.hold(samples);
         let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
         let result = owned.state.engine.instant(source.as_ref(), &expr, at, &options)?;
         Ok(answer(&owned, control, result, with_stats).limited(limit))
@@ -87,7 +87,7 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     let compute = move |control: &Control| {
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
-        let budget = |samples| control.memory.hold(samples);
+        let budget = |samples| control.guard.memory.hold(samples);
         let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
         let result = owned.state.engine.range(source.as_ref(), &expr, start, end, step_ms, &options)?;
         Ok(answer(&owned, control, result, with_stats).limited(limit))
@@ -132,7 +132,7 @@ fn answer(server: &Server, control: &Control, result: QueryResult, with_stats: b
     server.metrics.query_samples.inc_by(statistics.samples);
     server.metrics.query_samples_peak.observe(statistics.samples_peak as f64);
     // What it gave is held until it is written, which depends on whoever reads it.
-    control.memory.hold(samples_of(&result.value));
+    control.guard.memory.hold(samples_of(&result.value));
     let cost = with_stats.then(|| Cost { queued: control.queued, evaluated: control.elapsed(), statistics });
     Answer { data: Data::Query { value: result.value, cost }, warnings: result.warnings, infos: result.infos }
 }

@@ -9,7 +9,8 @@ use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
-use vedette_promql::Interrupt;
+use vedette_model::{SelectError, SelectGuard};
+use vedette_promql::{Interrupt, QueryError};
 
 use crate::answer::Answer;
 use crate::error::ApiError;
@@ -25,7 +26,7 @@ pub struct QueryLimits {
     pub concurrency_max: usize,
     /// How many wait; the next is told so at once.
     pub waiting_max: usize,
-    /// The most memory that the samples of all queries may take together.
+    /// The most memory that the samples and labels of all queries may take together.
     pub memory_bytes_max: u64,
 }
 
@@ -63,7 +64,12 @@ impl MemoryShare {
 
     /// The query holds so many samples from now on. Whether all queries together stay within their memory.
     pub(crate) fn hold(&self, samples: u64) -> bool {
-        let bytes = samples.saturating_mul(SAMPLE_BYTES).min(i64::MAX as u64 / 1024);
+        self.hold_bytes(samples.saturating_mul(SAMPLE_BYTES))
+    }
+
+    /// The same for what is counted in bytes.
+    pub(crate) fn hold_bytes(&self, bytes: u64) -> bool {
+        let bytes = bytes.min(i64::MAX as u64 / 1024);
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.all.add(bytes as i64 - before as i64);
         bytes <= before || self.all.get() <= i64::try_from(self.bytes_max).unwrap_or(i64::MAX)
@@ -72,7 +78,47 @@ impl MemoryShare {
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        self.hold(0);
+        self.hold_bytes(0);
+    }
+}
+
+/// What a running query may still take, and whether it should go on.
+pub(crate) struct QueryGuard {
+    cancelled: Arc<AtomicBool>,
+    deadline: Instant,
+    pub(crate) memory: MemoryShare,
+    /// What was gathered before the listing that is under way.
+    kept_bytes: AtomicU64,
+}
+
+impl QueryGuard {
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            Some(Interrupt::Cancelled)
+        } else if Instant::now() >= self.deadline {
+            Some(Interrupt::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// What was gathered is kept while more is.
+    pub(crate) fn keep(&self) {
+        self.kept_bytes.store(self.memory.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl SelectGuard for QueryGuard {
+    fn hold(&self, bytes: u64) -> Result<(), SelectError> {
+        if self.interrupt().is_some() {
+            // Whoever waits for the answer was told why.
+            return Err(SelectError::Cancelled);
+        }
+        let bytes = self.kept_bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        match self.memory.hold_bytes(bytes) {
+            true => Ok(()),
+            false => Err(SelectError::Limit(QueryError::NoBudget.to_string() + MEMORY_HINT)),
+        }
     }
 }
 
@@ -85,28 +131,51 @@ pub(crate) struct Runner {
 
 /// What a running query asks to learn whether it should go on.
 pub(crate) struct Control {
-    cancelled: Arc<AtomicBool>,
-    deadline: Instant,
+    pub(crate) guard: Arc<QueryGuard>,
     /// How long it waited for its turn.
     pub(crate) queued: Duration,
     begun: Instant,
-    pub(crate) memory: MemoryShare,
 }
 
 impl Control {
     pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            Some(Interrupt::Cancelled)
-        } else if Instant::now() >= self.deadline {
-            Some(Interrupt::Timeout)
-        } else {
-            None
-        }
+        self.guard.interrupt()
     }
 
     /// How long it has run.
     pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
+    }
+}
+
+/// What an entry of a sorted map costs beside its text.
+const ENTRY_BYTES: u64 = 96;
+
+/// What a query gathers by itself, told to its guard from time to time.
+pub(crate) struct Gathered<'a> {
+    guard: &'a QueryGuard,
+    bytes: u64,
+    steps: u32,
+}
+
+impl<'a> Gathered<'a> {
+    pub(crate) fn new(control: &'a Control) -> Self {
+        Self { guard: &control.guard, bytes: 0, steps: 0 }
+    }
+
+    /// Something was looked at, and so many bytes of it are kept with their entry; 0 where nothing is.
+    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), SelectError> {
+        /// Each question costs a look at the clock.
+        const STEPS_MAX: u32 = 256;
+        if bytes > 0 {
+            self.bytes += ENTRY_BYTES + bytes as u64;
+        }
+        self.steps += 1;
+        if self.steps < STEPS_MAX {
+            return Ok(());
+        }
+        self.steps = 0;
+        self.guard.hold(self.bytes)
     }
 }
 
@@ -157,8 +226,9 @@ impl Runner {
         let cancelled = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancelled));
         let begun = Instant::now();
-        let memory = MemoryShare::new(self.limits.memory_bytes_max, self.metrics.queries_memory.clone());
-        let control = Control { cancelled, deadline, queued: begun - received, begun, memory };
+        let memory = self.memory_share();
+        let query_guard = QueryGuard { cancelled, deadline, memory, kept_bytes: AtomicU64::new(0) };
+        let control = Control { guard: Arc::new(query_guard), queued: begun - received, begun };
         let (writer, receiver) = ReplyWriter::new(Handle::current());
         let metrics = Arc::clone(&self.metrics);
         tokio::task::spawn_blocking(move || work(kind, &control, &metrics, writer, turn, compute));
@@ -173,6 +243,11 @@ impl Runner {
             }
             Err(_) => Err(ApiError::Timeout(format!("query timed out in query execution{TIMEOUT_HINT}"))),
         }
+    }
+
+    /// For whoever is not run here and takes memory like a query.
+    pub(crate) fn memory_share(&self) -> MemoryShare {
+        MemoryShare::new(self.limits.memory_bytes_max, self.metrics.queries_memory.clone())
     }
 
     async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, ApiError> {

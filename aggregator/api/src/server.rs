@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use vedette_model::{METRIC_NAME, Samples, SelectError, SelectRequest, SeriesSource, Timestamp};
+use vedette_model::{METRIC_NAME, Samples, SelectRequest, SeriesSource, Timestamp};
 
 use crate::Server;
 use crate::answer::{Answer, Data};
@@ -16,7 +16,7 @@ use crate::json::JsonWriter;
 use crate::params::Params;
 use crate::reply::success;
 use crate::routes::NeverEncoded;
-use crate::run::Control;
+use crate::run::{Control, Gathered};
 
 /// The release of Prometheus whose API this is, to clients that choose what they ask by it.
 pub const PROMETHEUS_VERSION: &str = "3.5.3";
@@ -209,10 +209,9 @@ impl Cardinality {
         let request = SelectRequest { matchers: &[], start: now.minus_millis(HEAD_MS), end: now };
         let mut stream = source.select(&request)?;
         let mut samples = Samples::default();
+        let mut gathered = Gathered::new(control);
         while let Some(labels) = stream.next_into(&mut samples)? {
-            if control.interrupt().is_some() {
-                return Err(SelectError::Cancelled.into());
-            }
+            gathered.add(0)?;
             let floats = [samples.at_ms.first(), samples.at_ms.last()].into_iter().flatten().copied();
             let histograms = [samples.histograms.first(), samples.histograms.last()].into_iter().flatten();
             for at_ms in floats.chain(histograms.map(|sample| sample.at_ms)) {
@@ -221,13 +220,16 @@ impl Cardinality {
             }
             counted.series += 1;
             for (name, value) in &labels {
-                counted.count_pair(name, value)?;
+                if counted.count_pair(name, value)? {
+                    gathered.add(value.len() + size_of::<String>())?;
+                }
             }
         }
         Ok(counted)
     }
 
-    fn count_pair(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
+    /// Whether it is a new one.
+    fn count_pair(&mut self, name: &str, value: &str) -> Result<bool, ApiError> {
         if name == METRIC_NAME {
             *self.by_metric.entry(value.to_owned()).or_default() += 1;
         }
@@ -237,7 +239,7 @@ impl Cardinality {
         };
         if let Some(count) = values.get_mut(value) {
             *count += 1;
-            return Ok(());
+            return Ok(false);
         }
         self.pairs += 1;
         if self.pairs > PAIRS_MAX {
@@ -246,7 +248,7 @@ impl Cardinality {
             )));
         }
         values.insert(value.to_owned(), 1);
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn write(&self, json: &mut JsonWriter) {

@@ -19,7 +19,8 @@ use crate::error::ApiError;
 use crate::json::JsonWriter;
 use crate::params::Params;
 use crate::query;
-use crate::reply::{Gone, ReplyWriter, success};
+use crate::reply::{Gone, ReplyWriter};
+use crate::run::{Control, Gathered};
 
 /// A target as its agent describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +71,8 @@ pub(crate) async fn targets(State(server): State<Arc<Server>>, params: Params) -
     let (active, dropped) = (shows("active"), shows("dropped"));
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let compute = move |_: &_| {
-        let mut found = find(&owned, now)?;
+    let compute = move |control: &Control| {
+        let mut found = find(&owned, now, control)?;
         let pools = found.iter().map(|target| target.report.pool.clone()).collect();
         found.retain(|target| active && (pool.is_empty() || target.report.pool == pool));
         Ok(Answer::of(Data::Targets(Box::new(Discovery {
@@ -85,24 +86,18 @@ pub(crate) async fn targets(State(server): State<Arc<Server>>, params: Params) -
 pub(crate) async fn scrape_pools(State(server): State<Arc<Server>>) -> Response {
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let found = tokio::task::spawn_blocking(move || find(&owned, now)).await;
-    match found {
-        Ok(Ok(targets)) => success(|json| {
-            let pools: BTreeSet<_> = targets.iter().map(|target| target.report.pool.as_str()).collect();
-            json.raw(r#"{"scrapePools":"#);
-            json.strings(pools);
-            json.raw("}");
-        }),
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::Internal("the thread was lost".to_owned()).into_response(),
-    }
+    let compute = move |control: &Control| {
+        let pools = find(&owned, now, control)?.into_iter().map(|target| target.report.pool);
+        Ok(Answer::of(Data::ScrapePools(pools.collect())))
+    };
+    server.runner.run("scrape_pools", None, compute).await
 }
 
 /// All targets, by pool and labels.
-fn find(server: &Server, now: Timestamp) -> Result<Vec<Target>, ApiError> {
+fn find(server: &Server, now: Timestamp, control: &Control) -> Result<Vec<Target>, ApiError> {
     let source = (server.state.source)(now);
     let lookback_ms = server.state.engine.options().lookback_ms;
-    let mut scraped = scraped(source.as_ref(), now, lookback_ms)?;
+    let mut scraped = scraped(source.as_ref(), (now.minus_millis(lookback_ms), now), control)?;
     let mut targets: Vec<Target> = (server.state.targets)()
         .into_iter()
         .map(|report| {
@@ -123,18 +118,22 @@ fn find(server: &Server, now: Timestamp) -> Result<Vec<Target>, ApiError> {
 /// The last word of `up` and `scrape_duration_seconds`, by the other labels.
 fn scraped(
     source: &dyn SeriesSource,
-    now: Timestamp,
-    lookback_ms: i64,
+    range: (Timestamp, Timestamp),
+    control: &Control,
 ) -> Result<BTreeMap<Labels, Scraped>, SelectError> {
-    let start = now.minus_millis(lookback_ms);
     let mut found = BTreeMap::new();
-    each_last(source, "up", (start, now), |labels, at, value| {
+    let mut gathered = Gathered::new(control);
+    each_last(source, "up", range, |labels, at, value| {
+        // Its report holds the labels again.
+        gathered.add(2 * labels.canonical().len() + size_of::<Target>())?;
         found.insert(labels, Scraped { at, up: value == 1.0, duration_seconds: 0.0 });
+        Ok(())
     })?;
-    each_last(source, "scrape_duration_seconds", (start, now), |labels, _, value| {
+    each_last(source, "scrape_duration_seconds", range, |labels, _, value| {
         if let Some(scraped) = found.get_mut(&labels) {
             scraped.duration_seconds = value;
         }
+        gathered.add(0)
     })?;
     Ok(found)
 }
@@ -143,7 +142,7 @@ fn each_last(
     source: &dyn SeriesSource,
     metric: &str,
     (start, end): (Timestamp, Timestamp),
-    mut found: impl FnMut(Labels, Timestamp, f64),
+    mut found: impl FnMut(Labels, Timestamp, f64) -> Result<(), SelectError>,
 ) -> Result<(), SelectError> {
     let matchers = [Matcher::equal(METRIC_NAME, metric)];
     let mut stream = source.select(&SelectRequest { matchers: &matchers, start, end })?;
@@ -153,7 +152,7 @@ fn each_last(
             && !is_stale(*value)
         {
             let others = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
-            found(Labels::from_pairs(others), Timestamp::from_millis(*at_ms), *value);
+            found(Labels::from_pairs(others), Timestamp::from_millis(*at_ms), *value)?;
         }
     }
     Ok(())
@@ -314,16 +313,24 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
     let metric = params.text("metric").to_owned();
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let compute = move |_: &_| {
+    let compute = move |control: &Control| {
         let mut found = Vec::new();
         let of = |name: &str, labels: &Labels| labels.get(name).unwrap_or_default().to_owned();
-        for target in find(&owned, now)? {
+        let range = (now.minus_millis(owned.state.engine.options().lookback_ms), now);
+        for target in find(&owned, now, control)? {
             if found.len() >= limit {
                 break;
             }
             let labels = target.report.labels;
             if matchers.iter().all(|matcher| matcher.matches(&of(matcher.name(), &labels))) {
-                collect_metadata(&owned, now, labels, &metric, &mut found)?;
+                collect_metadata(
+                    owned.guarded_source(now, control).as_ref(),
+                    range,
+                    labels,
+                    &metric,
+                    &mut found,
+                )?;
+                control.guard.keep();
             }
         }
         Ok(Answer::of(Data::TargetMetadata(found)))
@@ -333,16 +340,14 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
 
 /// What is known of the families that a target has series of: of all, or of `metric`.
 fn collect_metadata(
-    server: &Server,
-    now: Timestamp,
+    source: &dyn SeriesSource,
+    (start, end): (Timestamp, Timestamp),
     labels: Labels,
     metric: &str,
     found: &mut Vec<TargetMetadata>,
 ) -> Result<(), ApiError> {
-    let source = (server.state.source)(now);
-    let start = now.minus_millis(server.state.engine.options().lookback_ms);
     let matchers: Vec<_> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-    let request = SelectRequest { matchers: &matchers, start, end: now };
+    let request = SelectRequest { matchers: &matchers, start, end };
     let names: BTreeSet<_> = source.label_values(METRIC_NAME, &request)?.into_iter().collect();
     let entries = source.metadata(Some(metric).filter(|metric| !metric.is_empty()))?;
     for family in entries.chunk_by(|left, right| left.metric == right.metric) {

@@ -38,6 +38,7 @@ mod db;
 mod error;
 mod frames;
 mod freeze;
+mod gathered;
 mod head;
 mod histograms;
 mod ingest;

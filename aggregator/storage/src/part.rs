@@ -9,7 +9,9 @@ use roaring::RoaringBitmap;
 use rocksdb::{DBPinnableSlice, Direction, IteratorMode};
 use rustc_hash::{FxHashMap, FxHashSet};
 use vedette_chunk::{decode_times, decode_values};
-use vedette_model::{Exemplar, HistogramSample, Labels, METRIC_NAME, Matcher, Metadata, MetricKind};
+use vedette_model::{
+    Exemplar, HistogramSample, Labels, METRIC_NAME, Matcher, Metadata, MetricKind, SelectError,
+};
 use vedette_wire::LogId;
 
 use crate::bytes::{BytesError, Reader, VERSION, open, open_up_to};
@@ -35,6 +37,9 @@ pub(crate) enum ReadError {
     Disk(#[from] rocksdb::Error),
     #[error("part {number} of day {day}: {source}")]
     Bytes { day: u32, number: u64, source: BytesError },
+    /// Whoever reads does not want to go on.
+    #[error(transparent)]
+    Stopped(#[from] SelectError),
 }
 
 /// Parts that nothing refers to any more, and whose files can go.

@@ -189,6 +189,7 @@ impl Storage {
             absences: OnceLock::new(),
             db: state.db.clone(),
             on_error,
+            guard: None,
         }
     }
 

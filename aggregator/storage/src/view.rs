@@ -6,14 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 use vedette_model::{
-    Exemplar, Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectRequest, SeriesSource,
-    SeriesStream, Timestamp,
+    Exemplar, Labels, METRIC_NAME, Matcher, MetadataEntry, SelectError, SelectGuard, SelectRequest,
+    SeriesSource, SeriesStream, Timestamp,
 };
 
 use crate::absence::Absences;
 use crate::ahead::Ahead;
 use crate::catalogue::WritersTimes;
 use crate::db::Db;
+use crate::gathered::Gathered;
 use crate::head::{EXEMPLAR_DISTANCE_MAX_MS, Head, labels_of};
 use crate::histograms::newest_exemplars;
 use crate::part::{Part, PartReader, ReadError};
@@ -42,21 +43,29 @@ pub struct View {
     /// `None` while the storage reopens itself. Kept so that it is not closed under the view.
     pub(crate) db: Option<Arc<Db>>,
     pub(crate) on_error: OnError,
+    /// Asked by listings.
+    pub(crate) guard: Option<Arc<dyn SelectGuard>>,
 }
 
 /// How read errors are counted and told.
 pub(crate) type OnError = Arc<dyn Fn(ReadError) -> SelectError + Send + Sync>;
 
 pub(crate) fn on_error(counters: Arc<Counters>) -> OnError {
-    Arc::new(move |error| {
-        if matches!(error, ReadError::Bytes { .. }) {
+    Arc::new(move |error| match error {
+        ReadError::Stopped(error) => error,
+        ReadError::Bytes { .. } => {
             counters.corrupt.fetch_add(1, Ordering::Relaxed);
+            SelectError::Storage(error.to_string())
         }
-        SelectError::Storage(error.to_string())
+        ReadError::Disk(_) => SelectError::Storage(error.to_string()),
     })
 }
 
 impl SeriesSource for View {
+    fn set_guard(&mut self, guard: Arc<dyn SelectGuard>) {
+        self.guard = Some(guard);
+    }
+
     fn select<'a>(&'a self, request: &SelectRequest<'a>) -> Result<Box<dyn SeriesStream + 'a>, SelectError> {
         let (start, end) = self.range(request)?;
         let (reach, reaching) = self.reaching(request.matchers, start, end)?;
@@ -92,73 +101,77 @@ impl SeriesSource for View {
 
     fn series(&self, request: &SelectRequest<'_>) -> Result<Vec<Labels>, SelectError> {
         let (start, end) = self.range(request)?;
-        let mut all = BTreeSet::new();
+        let (mut all, mut gathered) = (BTreeSet::new(), self.gathered());
         for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
-            let ordinals = self.present(part, request.matchers, start, end)?;
+            let ordinals = self.present(part, request.matchers, (start, end), &mut gathered)?;
             let mut reader = PartReader::new(Arc::clone(part));
             for ordinal in ordinals {
-                all.insert(reader.labels(ordinal).map_err(self.on_error.as_ref())?);
+                let labels = reader.labels(ordinal).map_err(self.on_error.as_ref())?;
+                gathered.add_labels(&mut all, labels)?;
             }
         }
         for head in &self.heads {
-            all.extend(self.present_in_head(head, request.matchers, start, end));
+            for labels in self.present_in_head(head, request.matchers, (start, end), &mut gathered)? {
+                gathered.add_labels(&mut all, labels)?;
+            }
         }
         all.extend(self.derived_up(request.matchers, start, end)?);
-        self.drop_deleted(&mut all, request, start, end)?;
+        self.drop_deleted(&mut all, request, (start, end), &mut gathered)?;
+        gathered.tell(0)?;
         Ok(all.into_iter().collect())
     }
 
     fn label_names(&self, request: &SelectRequest<'_>) -> Result<Vec<String>, SelectError> {
         let (start, end) = self.range(request)?;
-        let mut names = BTreeSet::new();
+        let (mut names, mut gathered) = (BTreeSet::new(), self.gathered());
         for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
             if request.matchers.is_empty() && part.is_within(start, end) {
                 part.label_names(None, &mut names).map_err(self.on_error.as_ref())?;
             } else {
-                let ordinals = self.present(part, request.matchers, start, end)?;
+                let ordinals = self.present(part, request.matchers, (start, end), &mut gathered)?;
                 part.label_names(Some(&ordinals), &mut names).map_err(self.on_error.as_ref())?;
             }
         }
-        let mut add = |labels: &Labels| {
-            for (name, _) in labels {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
-                }
-            }
-        };
         for head in &self.heads {
-            self.present_in_head(head, request.matchers, start, end).iter().for_each(&mut add);
+            for labels in self.present_in_head(head, request.matchers, (start, end), &mut gathered)? {
+                labels.iter().try_for_each(|(name, _)| gathered.add_text(&mut names, name))?;
+            }
         }
-        self.derived_up(request.matchers, start, end)?.iter().for_each(&mut add);
+        for labels in self.derived_up(request.matchers, start, end)? {
+            labels.iter().try_for_each(|(name, _)| gathered.add_text(&mut names, name))?;
+        }
+        gathered.tell(0)?;
         Ok(names.into_iter().collect())
     }
 
     fn label_values(&self, name: &str, request: &SelectRequest<'_>) -> Result<Vec<String>, SelectError> {
         let (start, end) = self.range(request)?;
-        let mut values = BTreeSet::new();
+        let (mut values, mut gathered) = (BTreeSet::new(), self.gathered());
         for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
             let all = request.matchers.is_empty() && part.is_within(start, end);
             let ordinals = match all {
                 true => RoaringBitmap::new(),
-                false => self.present(part, request.matchers, start, end)?,
+                false => self.present(part, request.matchers, (start, end), &mut gathered)?,
             };
             part.for_values(name, "", |value, postings| {
-                if !values.contains(value) && (all || !ordinals.is_disjoint(&postings()?)) {
-                    values.insert(value.to_owned());
+                if values.contains(value) || (!all && ordinals.is_disjoint(&postings()?)) {
+                    return Ok(gathered.step()?);
                 }
-                Ok(())
+                Ok(gathered.add_text(&mut values, value)?)
             })
             .map_err(self.on_error.as_ref())?;
         }
-        let mut add = |labels: &Labels| {
-            if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
-                values.insert(value.to_owned());
-            }
-        };
         for head in &self.heads {
-            self.present_in_head(head, request.matchers, start, end).iter().for_each(&mut add);
+            let found = self.present_in_head(head, request.matchers, (start, end), &mut gathered)?;
+            found
+                .iter()
+                .filter_map(|labels| labels.get(name))
+                .try_for_each(|value| gathered.add_text(&mut values, value))?;
         }
-        self.derived_up(request.matchers, start, end)?.iter().for_each(&mut add);
+        for labels in self.derived_up(request.matchers, start, end)? {
+            labels.get(name).map_or(Ok(()), |value| gathered.add_text(&mut values, value))?;
+        }
+        gathered.tell(0)?;
         Ok(values.into_iter().collect())
     }
 
@@ -167,24 +180,32 @@ impl SeriesSource for View {
         let distance = EXEMPLAR_DISTANCE_MAX_MS as i64;
         let (from, to) = (start.saturating_sub(distance), end.saturating_add(distance));
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+        let mut gathered = self.gathered();
         for part in self.parts.iter().filter(|part| part.overlaps(from, to)) {
             let mut reader = PartReader::new(Arc::clone(part));
             for ordinal in part.matching(request.matchers).map_err(self.on_error.as_ref())? {
                 let exemplars = reader.exemplars(ordinal).map_err(self.on_error.as_ref())?;
-                if !exemplars.is_empty() {
+                if exemplars.is_empty() {
+                    gathered.step()?;
+                } else {
                     let labels = reader.labels(ordinal).map_err(self.on_error.as_ref())?;
+                    gathered.add_exemplars(&labels, &exemplars)?;
                     found.entry(labels).or_default().extend(exemplars);
                 }
             }
         }
         for head in &self.heads {
             for series in self.head_series(head, request.matchers, from, to) {
-                let mut exemplars = series.exemplars().map(|(_, exemplar)| exemplar.clone()).peekable();
-                if exemplars.peek().is_some() {
+                let exemplars: Vec<_> = series.exemplars().map(|(_, exemplar)| exemplar.clone()).collect();
+                if exemplars.is_empty() {
+                    gathered.step()?;
+                } else {
+                    gathered.add_exemplars(&series.labels, &exemplars)?;
                     found.entry(series.labels.clone()).or_default().extend(exemplars);
                 }
             }
         }
+        gathered.tell(0)?;
         let all = found.into_iter().map(|(labels, exemplars)| {
             let mut exemplars = newest_exemplars(exemplars, self.exemplars_max);
             exemplars.retain(|exemplar| (start..=end).contains(&exemplar.at_ms));
@@ -197,7 +218,9 @@ impl SeriesSource for View {
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<MetadataEntry>, SelectError> {
         self.check_open()?;
         let mut known = BTreeMap::new();
+        let mut gathered = self.gathered();
         for part in self.parts.iter() {
+            gathered.tell(0)?;
             part.metadata(metric, &mut known).map_err(self.on_error.as_ref())?;
         }
         for head in &self.heads {
@@ -214,6 +237,10 @@ impl SeriesSource for View {
 }
 
 impl View {
+    fn gathered(&self) -> Gathered<'_> {
+        Gathered::new(self.guard.as_deref())
+    }
+
     fn absences(&self) -> &Arc<Absences> {
         self.absences.get_or_init(|| Arc::new(Absences::of(&self.writers, self.now)))
     }
@@ -233,8 +260,8 @@ impl View {
         &self,
         all: &mut BTreeSet<Labels>,
         request: &SelectRequest<'_>,
-        start: i64,
-        end: i64,
+        (start, end): (i64, i64),
+        gathered: &mut Gathered<'_>,
     ) -> Result<(), SelectError> {
         let tombstones = self.tombstones_in(start, end);
         let is_concerned = |labels: &Labels| tombstones.iter().any(|tombstone| tombstone.concerns(labels));
@@ -245,7 +272,7 @@ impl View {
         let mut stream = self.select(request)?;
         let mut samples = Default::default();
         while let Some(labels) = stream.next_into(&mut samples)? {
-            left.insert(labels);
+            gathered.add_labels(&mut left, labels)?;
         }
         all.retain(|labels| !is_concerned(labels) || left.contains(labels));
         Ok(())
@@ -265,8 +292,8 @@ impl View {
         &self,
         part: &Arc<Part>,
         matchers: &[Matcher],
-        start: i64,
-        end: i64,
+        (start, end): (i64, i64),
+        gathered: &mut Gathered<'_>,
     ) -> Result<RoaringBitmap, SelectError> {
         let ordinals = part.matching(matchers).map_err(self.on_error.as_ref())?;
         if part.is_within(start, end) {
@@ -278,13 +305,21 @@ impl View {
             if reader.has_sample(ordinal, start, end).map_err(self.on_error.as_ref())? {
                 present.insert(ordinal);
             }
+            gathered.step()?;
         }
         Ok(present)
     }
 
-    fn present_in_head(&self, head: &Head, matchers: &[Matcher], start: i64, end: i64) -> Vec<Labels> {
+    fn present_in_head(
+        &self,
+        head: &Head,
+        matchers: &[Matcher],
+        (start, end): (i64, i64),
+        gathered: &mut Gathered<'_>,
+    ) -> Result<Vec<Labels>, SelectError> {
         let series = self.head_series(head, matchers, start, end);
-        series.into_iter().filter(HeadSeries::has_sample).map(|series| series.labels).collect()
+        gathered.tell_passing(&series)?;
+        Ok(series.into_iter().filter(HeadSeries::has_sample).map(|series| series.labels).collect())
     }
 
     /// Matching series of a head in the order of their labels, with the rows of the range.

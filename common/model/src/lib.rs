@@ -37,6 +37,8 @@ pub use labels::{
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind};
 pub use re2::{RegexError, compile_anchored, compile_remembered};
-pub use select::{MetadataEntry, Samples, SelectError, SelectRequest, SeriesSource, SeriesStream};
+pub use select::{
+    MetadataEntry, Samples, SelectError, SelectGuard, SelectRequest, SeriesSource, SeriesStream,
+};
 pub use timestamp::Timestamp;
 pub use value::{STALE_NAN, is_stale};

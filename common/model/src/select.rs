@@ -1,5 +1,7 @@
 //! The seam between a query engine and whatever holds the samples.
 
+use std::sync::Arc;
+
 use crate::{Exemplar, HistogramSample, Labels, Matcher, Metadata, Timestamp};
 
 /// Which samples are wanted.
@@ -88,8 +90,19 @@ pub enum SelectError {
     Cancelled,
 }
 
+/// Whoever bounds what a listing takes, and may want it to end.
+pub trait SelectGuard: Send + Sync {
+    /// The listing holds so many bytes by now. Asked often enough that a refusal comes in time: the listing then ends
+    /// with the error.
+    fn hold(&self, bytes: u64) -> Result<(), SelectError>;
+}
+
 /// Something that holds series and can be asked for them. One value is one consistent view.
 pub trait SeriesSource: Send + Sync {
+    /// From now on asks `guard` while it lists series, names, values, exemplars or metadata. A source whose listings
+    /// are short need not.
+    fn set_guard(&mut self, _guard: Arc<dyn SelectGuard>) {}
+
     /// The series that match, each once, in the order of their labels, with their samples in the range.
     /// Series that have no sample in the range may be left out.
     fn select<'a>(&'a self, request: &SelectRequest<'a>) -> Result<Box<dyn SeriesStream + 'a>, SelectError>;
