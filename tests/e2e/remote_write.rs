@@ -70,7 +70,7 @@ fn cases(now: i64) -> Result<Vec<Case>> {
         Case { name: "no snappy", body: vec![0xff; 3], headers: Vec::new(), status: 400 },
         Case { name: "no protobuf", body: compress(&[0x0a, 0xff])?, headers: Vec::new(), status: 400 },
     ];
-    let headers: [(&str, &str, &str, u16); 9] = [
+    let headers: [(&str, &str, &str, u16); 11] = [
         ("Content-Type", "application/json", "lost_json", 415),
         ("Content-Type", "", "kept_no_type", 204),
         ("Content-Type", "application/x-protobuf;proto=prometheus.WriteRequest", "kept_proto", 204),
@@ -80,6 +80,8 @@ fn cases(now: i64) -> Result<Vec<Case>> {
         ("Content-Encoding", "gzip", "", 415),
         ("Content-Encoding", "", "kept_no_encoding", 204),
         ("Content-Encoding", "Snappy", "kept_snappy", 204),
+        ("X-Prometheus-Remote-Write-Version", "0.0.1", "kept_version", 204),
+        ("X-Prometheus-Remote-Write-Version", "", "kept_no_version", 204),
     ];
     for (name, value, series, status) in headers {
         let series = if series.is_empty() { Vec::new() } else { vec![one(series, 1.0, now)] };
@@ -98,19 +100,21 @@ fn answers_are_those_of_prometheus() -> Result<()> {
     let aggregator = Aggregator::start(&dir.path().join("aggregator"))?;
     let clients = [PushClient::new(&prometheus.url()), PushClient::new(&aggregator.url())];
     let cases = cases(unix_ms())?;
-    ensure!(cases.len() == 27, "{} cases", cases.len());
+    ensure!(cases.len() == 29, "{} cases", cases.len());
     for Case { name, body, headers, status } in &cases {
-        for client in &clients {
-            let reply = client.send(body, headers)?;
+        let [theirs, ours] = clients.each_ref().map(|client| client.send(body, headers));
+        let (theirs, ours) = (theirs?, ours?);
+        for reply in [&theirs, &ours] {
             ensure!(reply.status == *status, "{name} {headers:?}: {reply:?}, not {status}");
         }
+        ensure!(theirs.extensions == ours.extensions, "{name} {headers:?}: {theirs:?} and {ours:?}");
     }
     let names = |api: &Api| -> Result<Vec<String>> {
         let names = api.data("/api/v1/label/__name__/values", &[])?;
         Ok(serde_json::from_value(names)?)
     };
     let (theirs, ours) = (names(&prometheus.api())?, names(&aggregator.api())?);
-    ensure!(theirs == ours && ours.len() == 13, "Prometheus has {theirs:?}, Vedette {ours:?}");
+    ensure!(theirs == ours && ours.len() == 15, "Prometheus has {theirs:?}, Vedette {ours:?}");
     ensure!(ours.iter().all(|name| name.starts_with("kept")), "{ours:?}");
     for api in [prometheus.api(), aggregator.api()] {
         ensure!(api.value("kept_twice", None)? == Some(1.0), "of two values for a time the first stays");

@@ -1,5 +1,6 @@
 //! A client of remote write 1.0, as small as can be, so that tests say just what is sent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -55,6 +56,8 @@ pub struct PushReply {
     pub status: u16,
     /// The body.
     pub text: String,
+    /// The headers that are not HTTP's own, by name.
+    pub extensions: BTreeMap<String, String>,
 }
 
 /// Sends requests to one program.
@@ -122,7 +125,12 @@ impl PushClient {
         }
         let mut response = request.send(body)?;
         let text = response.body_mut().read_to_string()?;
-        Ok(PushReply { status: response.status().as_u16(), text })
+        let headers = response.headers().iter();
+        let extensions = headers
+            .filter(|(name, _)| name.as_str().starts_with("x-"))
+            .map(|(name, value)| Ok((name.to_string(), value.to_str()?.to_owned())))
+            .collect::<Result<_>>()?;
+        Ok(PushReply { status: response.status().as_u16(), text, extensions })
     }
 }
 

@@ -1,13 +1,10 @@
 //! Prometheus' messages of remote read.
 
 use vedette_exposition::protobuf::{
-    Fields, FieldsError, Value, numbers, push_bytes, push_double, push_integer, push_varint,
+    Fields, FieldsError, Value, numbers, push_bytes, push_deltas, push_double, push_floats, push_integer,
+    push_signed, push_spans, push_varint,
 };
-use vedette_model::{
-    CountKind, CounterReset, Histogram, HistogramSample, Labels, MatchOp, Matcher, Samples, Span,
-};
-
-use super::xor;
+use vedette_model::{CountKind, CounterReset, Histogram, HistogramSample, Labels, MatchOp, Matcher, Samples};
 
 /// `prometheus.ReadRequest`.
 #[derive(Debug, Default)]
@@ -137,14 +134,13 @@ pub(super) fn push_labels(series: &mut Vec<u8>, labels: &Labels) {
     }
 }
 
-/// A `prometheus.Chunk` of floats.
-pub(super) fn chunk(at_ms: &[i64], values: &[f64]) -> Vec<u8> {
-    const XOR: i64 = 1;
-    let mut chunk = Vec::new();
-    push_integer(&mut chunk, 1, at_ms.first().copied().unwrap_or_default());
-    push_integer(&mut chunk, 2, at_ms.last().copied().unwrap_or_default());
-    push_integer(&mut chunk, 3, XOR);
-    push_bytes(&mut chunk, 4, &xor::encode(at_ms, values));
+/// A `prometheus.Chunk`.
+pub(super) fn chunk(encoding: i64, first_ms: i64, last_ms: i64, data: &[u8]) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(data.len() + 32);
+    push_integer(&mut chunk, 1, first_ms);
+    push_integer(&mut chunk, 2, last_ms);
+    push_integer(&mut chunk, 3, encoding);
+    push_bytes(&mut chunk, 4, data);
     chunk
 }
 
@@ -168,7 +164,7 @@ fn histogram_message(sample: &HistogramSample) -> Vec<u8> {
     let whole = histogram.counts == CountKind::Integer;
     push_count(&mut message, [1, 2], histogram.count, whole);
     push_double(&mut message, 3, histogram.sum);
-    push_integer(&mut message, 4, zigzag(histogram.schema.into()));
+    push_signed(&mut message, 4, histogram.schema.into());
     push_double(&mut message, 5, histogram.zero_threshold);
     push_count(&mut message, [6, 7], histogram.zero_count, whole);
     push_spans(&mut message, 8, &histogram.negative_spans);
@@ -177,7 +173,7 @@ fn histogram_message(sample: &HistogramSample) -> Vec<u8> {
     push_buckets(&mut message, [12, 13], &histogram.positive_buckets, whole);
     push_integer(&mut message, 14, reset_hint(histogram));
     push_integer(&mut message, 15, sample.at_ms);
-    push_doubles(&mut message, 16, &histogram.custom_values);
+    push_floats(&mut message, 16, &histogram.custom_values);
     message
 }
 
@@ -202,37 +198,10 @@ fn reset_hint(histogram: &Histogram) -> i64 {
     }
 }
 
-fn push_spans(message: &mut Vec<u8>, number: u32, spans: &[Span]) {
-    for span in spans {
-        let mut field = Vec::new();
-        push_integer(&mut field, 1, zigzag(span.offset.into()));
-        push_integer(&mut field, 2, span.length.into());
-        push_bytes(message, number, &field);
-    }
-}
-
 fn push_buckets(message: &mut Vec<u8>, [deltas, counts]: [u32; 2], buckets: &[f64], whole: bool) {
-    if !whole {
-        return push_doubles(message, counts, buckets);
+    if whole {
+        push_deltas(message, deltas, buckets);
+    } else {
+        push_floats(message, counts, buckets);
     }
-    let (mut packed, mut last) = (Vec::new(), 0);
-    for bucket in buckets {
-        let count = *bucket as i64;
-        push_varint(&mut packed, zigzag(count - last).cast_unsigned());
-        last = count;
-    }
-    if !packed.is_empty() {
-        push_bytes(message, deltas, &packed);
-    }
-}
-
-fn push_doubles(message: &mut Vec<u8>, number: u32, values: &[f64]) {
-    if !values.is_empty() {
-        let packed: Vec<u8> = values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
-        push_bytes(message, number, &packed);
-    }
-}
-
-fn zigzag(value: i64) -> i64 {
-    value << 1 ^ value >> 63
 }

@@ -1,25 +1,35 @@
 //! `/api/v1/read`: remote read, as samples in one message or as a stream of chunks.
 
+mod bits;
+mod chunks;
+mod histogram;
 mod message;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod xor;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use vedette_exposition::protobuf::push_bytes;
-use vedette_model::{Labels, MatchOp, Matcher, Samples, SelectError, SelectRequest, Timestamp};
+use vedette_model::{
+    Histogram, HistogramSample, Labels, MatchOp, Matcher, MatcherError, Samples, SelectError, SelectRequest,
+    Timestamp,
+};
+use vedette_promql::QueryError;
 
 use crate::Server;
 use crate::routes::plain_error;
-use message::{Query, ReadRequest, ResponseType, chunk, frame, push_labels, push_series};
-use xor::CHUNK_SAMPLES_MAX;
+use crate::run::{MEMORY_HINT, MemoryShare};
+use chunks::Chunks;
+use message::{Query, ReadRequest, RequestError, ResponseType, frame, push_labels, push_series};
+use stream::{FrameReceiver, FrameSender};
 
 /// The longest request; one of a query with a few matchers has some hundred bytes.
 const REQUEST_BYTES_MAX: usize = 10 << 20;
@@ -27,11 +37,6 @@ const REQUEST_BYTES_MAX: usize = 10 << 20;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest message of a stream, but for a series whose labels alone take more.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Messages written and not yet taken by the connection.
-const FRAMES_MAX: usize = 4;
-/// How long a client may leave the answer unread before it is given up.
-const STALL_MAX: Duration = Duration::from_secs(30);
-
 /// What remote read may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
@@ -64,6 +69,8 @@ impl Readers {
 enum ReadError {
     BadRequest(String),
     Failed(String),
+    /// Queries take all the memory that they may.
+    NoMemory,
     /// Whoever asked has gone.
     Gone,
 }
@@ -77,7 +84,7 @@ impl From<SelectError> for ReadError {
 /// The head of an answer, and where the rest comes from.
 enum Reply {
     Samples(Vec<u8>),
-    Stream(mpsc::Receiver<Bytes>, oneshot::Receiver<()>),
+    Stream(FrameReceiver),
     Error(ReadError),
 }
 
@@ -100,11 +107,9 @@ pub(crate) async fn read(State(server): State<Arc<Server>>, request: Request) ->
             ];
             (headers, bytes).into_response()
         }
-        Ok(Reply::Stream(frames, whole)) => {
+        Ok(Reply::Stream(frames)) => {
             const STREAMED: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
-            let stream = futures_util::stream::unfold(Some((frames, whole)), next_frame);
-            ([(header::CONTENT_TYPE, HeaderValue::from_static(STREAMED))], Body::from_stream(stream))
-                .into_response()
+            ([(header::CONTENT_TYPE, HeaderValue::from_static(STREAMED))], frames.into_body()).into_response()
         }
         Ok(Reply::Error(ReadError::BadRequest(message))) => {
             plain_error(StatusCode::BAD_REQUEST, format!("{message}\n"))
@@ -112,21 +117,12 @@ pub(crate) async fn read(State(server): State<Arc<Server>>, request: Request) ->
         Ok(Reply::Error(ReadError::Failed(message))) => {
             plain_error(StatusCode::INTERNAL_SERVER_ERROR, format!("{message}\n"))
         }
+        Ok(Reply::Error(ReadError::NoMemory)) => {
+            plain_error(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", no_memory()))
+        }
         Ok(Reply::Error(ReadError::Gone)) | Err(_) => {
             plain_error(StatusCode::INTERNAL_SERVER_ERROR, "the request's thread was lost\n")
         }
-    }
-}
-
-type Rest = Option<(mpsc::Receiver<Bytes>, oneshot::Receiver<()>)>;
-
-/// A stream that its writer did not end is cut, so that nobody takes a part for the whole.
-async fn next_frame(rest: Rest) -> Option<(std::io::Result<Bytes>, Rest)> {
-    let (mut frames, mut whole) = rest?;
-    match frames.recv().await {
-        Some(frame) => Some((Ok(frame), Some((frames, whole)))),
-        None if whole.try_recv().is_ok() => None,
-        None => Some((Err(std::io::Error::other("the answer was given up")), None)),
     }
 }
 
@@ -138,35 +134,23 @@ fn answer(
     runtime: &Handle,
     _turn: OwnedSemaphorePermit,
 ) {
-    let decoded = decode(body, &server.state.external_labels);
-    let result = decoded.and_then(|(request, kind)| {
-        let reader = Reader { server, external_labels: &server.state.external_labels };
-        match kind {
-            ResponseType::StreamedXorChunks if !reader.has_histograms(&request.queries)? => Ok(Err(request)),
-            // Chunks of histograms are not written: a client that asks for chunks reads samples as well.
-            ResponseType::StreamedXorChunks | ResponseType::Samples => {
-                reader.samples(&request.queries, server.readers.limits.samples_max).map(Ok)
-            }
-        }
-    });
+    let external_labels = &server.state.external_labels;
+    let reader = Reader { server, external_labels, memory: server.runner.memory_share() };
     // Who has gone does not need to know.
-    match result {
-        Err(error) => drop(reply.send(Reply::Error(error))),
-        Ok(Ok(bytes)) => drop(reply.send(Reply::Samples(bytes))),
-        Ok(Err(request)) => {
-            let (frames, receiver) = mpsc::channel(FRAMES_MAX);
-            let (whole, is_whole) = oneshot::channel();
-            if reply.send(Reply::Stream(receiver, is_whole)).is_err() {
-                return;
-            }
-            let reader = Reader { server, external_labels: &server.state.external_labels };
-            match reader.stream(&request.queries, &frames, runtime) {
-                Ok(()) => drop(whole.send(())),
-                Err(ReadError::Gone) => {}
-                Err(ReadError::BadRequest(message) | ReadError::Failed(message)) => {
-                    tracing::warn!(message, "remote read was cut off");
-                }
-            }
+    let (request, kind) = match decode(body, external_labels) {
+        Ok(decoded) => decoded,
+        Err(error) => return drop(reply.send(Reply::Error(error))),
+    };
+    match kind {
+        ResponseType::Samples => {
+            let samples_max = server.readers.limits.samples_max;
+            let bytes = reader.samples(&request.queries, samples_max, &|| reply.is_closed());
+            drop(reply.send(bytes.map_or_else(Reply::Error, Reply::Samples)));
+        }
+        ResponseType::StreamedXorChunks => {
+            let mut frames = FrameSender::new(reply, runtime);
+            let result = reader.stream(&request.queries, &mut frames);
+            frames.finish(result);
         }
     }
 }
@@ -178,35 +162,51 @@ fn decode(body: &[u8], external_labels: &Labels) -> Result<(ReadRequest, Respons
         return Err(bad(format!("a request has at most {REQUEST_BYTES_MAX} bytes")));
     }
     let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(|error| bad(error.to_string()))?;
-    let mut request = ReadRequest::decode(&plain).map_err(|error| bad(error.to_string()))?;
-    // Series here do not have the labels that answers get.
-    let is_external = |matcher: &Matcher| {
-        matcher.op() == MatchOp::Equal && external_labels.get(matcher.name()) == Some(matcher.value())
-    };
-    request.queries.iter_mut().for_each(|query| query.matchers.retain(|matcher| !is_external(matcher)));
+    let mut request = ReadRequest::decode(&plain).map_err(|error| match error {
+        // As Prometheus answers it: a matcher is looked at when it is about to be used.
+        RequestError::Matcher(_) => ReadError::Failed(error.to_string()),
+        RequestError::Protobuf(_) | RequestError::ResponseType(_) => bad(error.to_string()),
+    })?;
+    for matcher in request.queries.iter_mut().flat_map(|query| &mut query.matchers) {
+        if matcher.op() == MatchOp::Equal && external_labels.get(matcher.name()) == Some(matcher.value()) {
+            // Series that do not have an external label are answered with it.
+            *matcher = equal_or_missing(matcher).map_err(|error| bad(error.to_string()))?;
+        }
+    }
     let kind = request.response_type().map_err(|error| bad(error.to_string()))?;
     Ok((request, kind))
+}
+
+/// Matches the same value, and where there is none.
+fn equal_or_missing(matcher: &Matcher) -> Result<Matcher, MatcherError> {
+    let mut pattern = String::new();
+    for char in matcher.value().chars() {
+        if char.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    Matcher::new(MatchOp::Regex, matcher.name(), format!("|{pattern}"))
+}
+
+fn no_memory() -> String {
+    QueryError::NoBudget.to_string() + MEMORY_HINT
 }
 
 struct Reader<'a> {
     server: &'a Server,
     external_labels: &'a Labels,
+    memory: MemoryShare,
 }
 
 impl Reader<'_> {
-    fn has_histograms(&self, queries: &[Query]) -> Result<bool, ReadError> {
-        let mut found = false;
-        for query in queries {
-            self.each_series(query, |_, samples| {
-                found |= !samples.histograms.is_empty();
-                Ok(!found)
-            })?;
-        }
-        Ok(found)
-    }
-
     /// A `prometheus.ReadResponse`, compressed.
-    fn samples(&self, queries: &[Query], samples_max: usize) -> Result<Vec<u8>, ReadError> {
+    fn samples(
+        &self,
+        queries: &[Query],
+        samples_max: usize,
+        is_abandoned: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>, ReadError> {
         let (mut response, mut count) = (Vec::new(), 0);
         for query in queries {
             let mut result = Vec::new();
@@ -217,7 +217,11 @@ impl Reader<'_> {
                     return Err(ReadError::BadRequest(message));
                 }
                 push_series(&mut result, labels, samples);
-                Ok(true)
+                if is_abandoned() {
+                    return Err(ReadError::Gone);
+                }
+                // As it is, and compressed.
+                self.hold(2 * (response.len() + result.len()) + bytes_of(samples))
             })?;
             push_bytes(&mut response, 1, &result);
         }
@@ -226,42 +230,38 @@ impl Reader<'_> {
     }
 
     /// Frames of chunks, each series' in one or more.
-    fn stream(
-        &self,
-        queries: &[Query],
-        frames: &mpsc::Sender<Bytes>,
-        runtime: &Handle,
-    ) -> Result<(), ReadError> {
-        let send = |bytes: Vec<u8>| {
-            let sending = async { tokio::time::timeout(STALL_MAX, frames.send(Bytes::from(bytes))).await };
-            runtime.block_on(sending).map_err(|_| ReadError::Gone)?.map_err(|_| ReadError::Gone)
-        };
+    fn stream(&self, queries: &[Query], frames: &mut FrameSender<'_>) -> Result<(), ReadError> {
         for (index, query) in queries.iter().enumerate() {
             self.each_series(query, |labels, samples| {
+                if frames.is_abandoned() {
+                    return Err(ReadError::Gone);
+                }
+                self.hold(bytes_of(samples))?;
                 let mut series = Vec::new();
                 push_labels(&mut series, labels);
                 let labels_only = series.len();
-                let values = samples.values.chunks(CHUNK_SAMPLES_MAX);
-                for (at_ms, values) in samples.at_ms.chunks(CHUNK_SAMPLES_MAX).zip(values) {
-                    let chunk = chunk(at_ms, values);
+                for chunk in Chunks::of(samples) {
                     if series.len() > labels_only && series.len() + chunk.len() > FRAME_BYTES_MAX {
-                        send(frame(index, &series))?;
+                        frames.send(frame(index, &series))?;
                         series.truncate(labels_only);
                     }
                     push_bytes(&mut series, 2, &chunk);
                 }
-                send(frame(index, &series))?;
-                Ok(true)
+                frames.send(frame(index, &series))
             })?;
         }
         Ok(())
     }
 
-    /// Series with their samples, in the order of the labels that they are answered with, until `take` has enough.
+    fn hold(&self, bytes: usize) -> Result<(), ReadError> {
+        if self.memory.hold_bytes(bytes as u64) { Ok(()) } else { Err(ReadError::NoMemory) }
+    }
+
+    /// Series with their samples, in the order of the labels that they are stored with.
     fn each_series(
         &self,
         query: &Query,
-        mut take: impl FnMut(&Labels, &Samples) -> Result<bool, ReadError>,
+        mut take: impl FnMut(&Labels, &Samples) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let source = (self.server.state.source)((self.server.state.clock)());
         let (start, end) = (Timestamp::from_millis(query.start_ms), Timestamp::from_millis(query.end_ms));
@@ -269,8 +269,8 @@ impl Reader<'_> {
         let mut stream = source.select(&request)?;
         let mut samples = Samples::default();
         while let Some(labels) = stream.next_into(&mut samples)? {
-            if !samples.is_empty() && !take(&self.with_external(&labels), &samples)? {
-                break;
+            if !samples.is_empty() {
+                take(&self.with_external(&labels), &samples)?;
             }
         }
         Ok(())
@@ -287,4 +287,17 @@ impl Reader<'_> {
         }
         builder.finish()
     }
+}
+
+/// The memory that a series' samples take.
+fn bytes_of(samples: &Samples) -> usize {
+    const FLOAT_BYTES: usize = size_of::<i64>() + size_of::<f64>();
+    let buckets = |sample: &HistogramSample| {
+        let histogram = &*sample.histogram;
+        histogram.positive_buckets.len() + histogram.negative_buckets.len()
+    };
+    let buckets: usize = samples.histograms.iter().map(buckets).sum();
+    samples.at_ms.len() * FLOAT_BYTES
+        + samples.histograms.len() * size_of::<Histogram>()
+        + buckets * size_of::<f64>()
 }
