@@ -5,6 +5,7 @@
 mod api;
 pub mod compare;
 mod disk;
+pub mod exporter;
 mod process;
 mod programs;
 mod prometheus;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use vedette_exposition::{DELIMITED_CONTENT_TYPE, DelimitedPrinter, negotiate};
 use vedette_model::{
-    INSTANCE_LABEL, Labels, METRIC_NAME, Matcher, Samples, SelectRequest, Timestamp, is_stale, number,
+    BUCKET_LABEL, Histogram, INSTANCE_LABEL, Labels, METRIC_NAME, Matcher, Samples, SelectRequest, Timestamp,
+    is_stale, number,
 };
 
 use crate::Server;
@@ -18,12 +20,32 @@ use crate::params::Params;
 use crate::query;
 use crate::reply::{Gone, ReplyWriter};
 use crate::routes::plain_error;
+use crate::run::{Control, Gathered};
 
-/// What one family's samples have in common, and the samples.
+/// The last sample of each series, and how it is written.
 pub(crate) struct Federation {
     /// By the metric's name, and of one name in the order of their labels.
-    samples: Vec<(Labels, i64, f64)>,
+    samples: Vec<(Labels, Last)>,
     external_labels: Vec<(String, String)>,
+    form: Form,
+}
+
+/// A series' last sample.
+struct Last {
+    at_ms: i64,
+    value: Value,
+}
+
+enum Value {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+/// What whoever scrapes reads best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    /// Whether as protobuf, which alone has native histograms.
+    is_protobuf: bool,
     escaping: Escaping,
 }
 
@@ -46,26 +68,24 @@ pub(crate) async fn federate(
         Ok(selectors) => selectors,
         Err(error) => return plain_error(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
-    let escaping = Escaping::wanted(&headers);
+    let form = Form::wanted(&headers);
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
-    let compute = move |_: &_| {
-        let mut samples = BTreeMap::new();
+    let compute = move |control: &Control| {
+        let mut found = Found { last: BTreeMap::new(), gathered: Gathered::new(control) };
         for matchers in &selectors {
-            collect(&owned, now, matchers, &mut samples)?;
+            found.collect(&owned, now, matchers)?;
         }
-        let mut samples: Vec<_> =
-            samples.into_iter().map(|(labels, (at, value))| (labels, at, value)).collect();
+        let mut samples: Vec<_> = found.last.into_iter().collect();
         samples.sort_by(|left, right| by_name(&left.0, &right.0));
         let external_labels = external_labels(&owned.state.external_labels);
-        Ok(Answer::of(Data::Federation(Box::new(Federation { samples, external_labels, escaping }))))
+        Ok(Answer::of(Data::Federation(Box::new(Federation { samples, external_labels, form }))))
     };
     let mut response = server.runner.run("federate", None, compute).await;
-    if response.status() == StatusCode::OK {
-        let content_type = format!("text/plain; version=0.0.4; charset=utf-8; escaping={}", escaping.word());
-        if let Ok(value) = HeaderValue::from_str(&content_type) {
-            response.headers_mut().insert(header::CONTENT_TYPE, value);
-        }
+    if response.status() == StatusCode::OK
+        && let Ok(value) = HeaderValue::from_str(&form.content_type())
+    {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
     response
 }
@@ -87,72 +107,197 @@ fn external_labels(configured: &Labels) -> Vec<(String, String)> {
     labels.into_iter().collect()
 }
 
-/// The text format knows neither staleness markers nor native histograms; what ends with one is left out.
-fn collect(
-    server: &Server,
-    now: Timestamp,
-    matchers: &[Matcher],
-    found: &mut BTreeMap<Labels, (i64, f64)>,
-) -> Result<(), ApiError> {
-    let source = (server.state.source)(now);
-    let start = now.minus_millis(server.state.engine.options().lookback_ms);
-    let mut stream = source.select(&SelectRequest { matchers, start, end: now })?;
-    let mut samples = Samples::default();
-    while let Some(labels) = stream.next_into(&mut samples)? {
-        let (Some(at_ms), Some(value)) = (samples.at_ms.last(), samples.values.last()) else { continue };
-        let is_last = samples.histograms.last().is_none_or(|histogram| histogram.at_ms < *at_ms);
-        if is_last && !is_stale(*value) && labels.get(METRIC_NAME).is_some() {
-            found.insert(labels, (*at_ms, *value));
+/// What was found so far.
+struct Found<'a> {
+    last: BTreeMap<Labels, Last>,
+    gathered: Gathered<'a>,
+}
+
+impl Found<'_> {
+    /// No format knows staleness markers: what ends with one is left out.
+    fn collect(&mut self, server: &Server, now: Timestamp, matchers: &[Matcher]) -> Result<(), ApiError> {
+        let source = (server.state.source)(now);
+        let start = now.minus_millis(server.state.engine.options().lookback_ms);
+        let mut stream = source.select(&SelectRequest { matchers, start, end: now })?;
+        let mut samples = Samples::default();
+        while let Some(labels) = stream.next_into(&mut samples)? {
+            match last_of(&samples).filter(|_| labels.get(METRIC_NAME).is_some()) {
+                None => self.gathered.add(0)?,
+                Some(last) => {
+                    let buckets = match &last.value {
+                        Value::Float(_) => 0,
+                        Value::Histogram(histogram) => {
+                            histogram.positive_buckets.len() + histogram.negative_buckets.len()
+                        }
+                    };
+                    self.gathered.add(labels.canonical().len() + buckets * size_of::<f64>())?;
+                    self.last.insert(labels, last);
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn last_of(samples: &Samples) -> Option<Last> {
+    let histogram = samples
+        .histograms
+        .last()
+        .map(|sample| (sample.at_ms, Value::Histogram(Arc::clone(&sample.histogram))));
+    let float = samples.at_ms.last().copied().zip(samples.values.last().copied().map(Value::Float));
+    let (at_ms, value) = float.into_iter().chain(histogram).max_by_key(|(at_ms, _)| *at_ms)?;
+    let is_end = match &value {
+        Value::Float(value) => is_stale(*value),
+        Value::Histogram(histogram) => is_stale(histogram.sum),
+    };
+    (!is_end).then_some(Last { at_ms, value })
 }
 
 impl Federation {
     pub(crate) fn write(&self, reply: &mut ReplyWriter) -> Result<(), Gone> {
-        for family in self.samples.chunk_by(|left, right| by_name(&left.0, &right.0) == Ordering::Equal) {
-            let name = family[0].0.get(METRIC_NAME).unwrap_or_default();
-            let name = self.escaping.name(name);
-            let classic = is_classic(&name);
-            let shown = if classic { name.clone() } else { quoted(&name) };
-            reply.json.raw(&format!("# TYPE {shown} untyped\n"));
-            for (labels, at_ms, value) in family {
-                self.write_sample(reply, (&name, classic), labels);
-                reply.json.raw(&format!(" {} {at_ms}\n", number::format_exposition(*value)));
+        match self.form.is_protobuf {
+            true => self.write_protobuf(reply),
+            false => self.write_text(reply),
+        }
+    }
+
+    fn write_protobuf(&self, reply: &mut ReplyWriter) -> Result<(), Gone> {
+        for family in self.families() {
+            let mut bytes = Vec::new();
+            let mut printer = DelimitedPrinter::new(&mut bytes);
+            for (labels, last) in family {
+                let name = self.escape(labels.get(METRIC_NAME).unwrap_or_default());
+                let labels = self.labels(labels);
+                let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+                match &last.value {
+                    Value::Float(value) => printer.untyped(&name, &labels, *value, last.at_ms),
+                    Value::Histogram(histogram) => printer.histogram(&name, &labels, histogram, last.at_ms),
+                }
+            }
+            printer.finish();
+            reply.json.bytes(&bytes);
+            reply.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn write_text(&self, reply: &mut ReplyWriter) -> Result<(), Gone> {
+        for family in self.families() {
+            let name = self.escape(family[0].0.get(METRIC_NAME).unwrap_or_default());
+            let mut kind = "";
+            for (labels, last) in family {
+                let now = match &last.value {
+                    Value::Float(_) => "untyped",
+                    // In the classic form.
+                    Value::Histogram(histogram) if histogram.uses_custom_buckets() => "histogram",
+                    Value::Histogram(_) => continue,
+                };
+                if kind != now {
+                    kind = now;
+                    let shown = if is_classic(&name) { name.clone() } else { quoted(&name) };
+                    reply.json.raw(&format!("# TYPE {shown} {kind}\n"));
+                }
+                match &last.value {
+                    Value::Float(value) => {
+                        self.write_sample(reply, &name, labels, None, (*value, last.at_ms))
+                    }
+                    Value::Histogram(histogram) => {
+                        self.write_classic(reply, &name, labels, histogram, last.at_ms);
+                    }
+                }
                 reply.checkpoint()?;
             }
         }
         Ok(())
     }
 
-    fn write_sample(&self, reply: &mut ReplyWriter, (name, classic): (&str, bool), labels: &Labels) {
+    fn families(&self) -> impl Iterator<Item = &[(Labels, Last)]> {
+        self.samples.chunk_by(|left, right| by_name(&left.0, &right.0) == Ordering::Equal)
+    }
+
+    /// A histogram with custom bounds: buckets, sum and count.
+    fn write_classic(
+        &self,
+        reply: &mut ReplyWriter,
+        name: &str,
+        labels: &Labels,
+        histogram: &Histogram,
+        at_ms: i64,
+    ) {
+        let mut filled = histogram.positive_buckets().peekable();
+        let mut cumulative = 0.0;
+        for (index, bound) in (0i32..).zip(&*histogram.custom_values) {
+            while let Some(bucket) = filled.next_if(|bucket| bucket.index <= index) {
+                cumulative += bucket.count;
+            }
+            let bound = Some(number::format_exposition(*bound));
+            self.write_sample(reply, &format!("{name}_bucket"), labels, bound, (cumulative, at_ms));
+        }
+        let last = Some("+Inf".to_owned());
+        self.write_sample(reply, &format!("{name}_bucket"), labels, last, (histogram.count, at_ms));
+        self.write_sample(reply, &format!("{name}_sum"), labels, None, (histogram.sum, at_ms));
+        self.write_sample(reply, &format!("{name}_count"), labels, None, (histogram.count, at_ms));
+    }
+
+    fn write_sample(
+        &self,
+        reply: &mut ReplyWriter,
+        name: &str,
+        labels: &Labels,
+        bound: Option<String>,
+        (value, at_ms): (f64, i64),
+    ) {
+        let shown = |label: &str| match is_classic(label) && !label.contains(':') {
+            true => label.to_owned(),
+            false => quoted(label),
+        };
+        let mut inside: Vec<String> = self
+            .labels(labels)
+            .iter()
+            .map(|(label, value)| format!("{}={}", shown(label), quoted(value)))
+            .chain(bound.map(|bound| format!("{BUCKET_LABEL}={}", quoted(&bound))))
+            .collect();
+        if is_classic(name) {
+            reply.json.raw(name);
+        } else {
+            inside.insert(0, quoted(name));
+        }
+        // There is at least the instance.
+        reply.json.raw(&format!("{{{}}} {} {at_ms}\n", inside.join(","), number::format_exposition(value)));
+    }
+
+    /// The series' own without its name, and those of this server that it does not have.
+    fn labels<'l>(&'l self, labels: &'l Labels) -> Vec<(String, &'l str)> {
         let own = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
         let added = self.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let added = added.filter(|(name, _)| labels.get(name).is_none());
-        let mut inside: Vec<String> = own
-            .chain(added)
-            .map(|(label, value)| {
-                let label = self.escaping.name(label);
-                let shown = if is_classic(&label) && !label.contains(':') { label } else { quoted(&label) };
-                format!("{shown}={}", quoted(value))
-            })
-            .collect();
-        if !classic {
-            inside.insert(0, quoted(name));
-        } else {
-            reply.json.raw(name);
-        }
-        // There is at least the instance.
-        reply.json.raw(&format!("{{{}}}", inside.join(",")));
+        own.chain(added).map(|(name, value)| (self.escape(name), value)).collect()
+    }
+
+    fn escape(&self, name: &str) -> String {
+        self.form.escaping.name(name)
+    }
+}
+
+impl Form {
+    fn wanted(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let wanted = negotiate(accept.unwrap_or_default());
+        Self { is_protobuf: wanted.is_delimited, escaping: Escaping::of_word(wanted.escaping) }
+    }
+
+    fn content_type(self) -> String {
+        let kind = match self.is_protobuf {
+            true => DELIMITED_CONTENT_TYPE,
+            false => "text/plain; version=0.0.4; charset=utf-8",
+        };
+        format!("{kind}; escaping={}", self.escaping.word())
     }
 }
 
 impl Escaping {
-    /// The last that `Accept` names, as every scraping Prometheus names one.
-    fn wanted(headers: &HeaderMap) -> Self {
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let mut words = accept.split([',', ';']).filter_map(|part| part.trim().strip_prefix("escaping="));
-        match words.next_back() {
+    fn of_word(word: Option<&str>) -> Self {
+        match word {
             Some("allow-utf-8") => Self::Utf8,
             Some("dots") => Self::Dots,
             Some("values") => Self::Values,

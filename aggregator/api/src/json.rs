@@ -20,6 +20,11 @@ impl JsonWriter {
         self.buffer.extend_from_slice(json.as_bytes());
     }
 
+    /// What is not JSON at all.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// A string as it is within results.
     pub(crate) fn string(&mut self, text: &str) {
         self.quote(text, false);
