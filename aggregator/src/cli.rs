@@ -32,6 +32,9 @@ pub(crate) struct Flags {
     /// Allow deleting series and taking snapshots over HTTP.
     #[arg(long = "web.enable-admin-api", global = true)]
     pub(crate) web_enable_admin_api: bool,
+    /// Allow reloading the configuration and ending the program over HTTP.
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    pub(crate) web_enable_lifecycle: bool,
     /// Origins whose pages may read the API, an anchored regular expression [default: .*]
     #[arg(long = "web.cors.origin", value_name = "REGEX", global = true)]
     pub(crate) web_cors_origin: Option<String>,

@@ -72,6 +72,7 @@ fn flags_in_force(flags: &Flags, config: &Config) -> BTreeMap<String, String> {
         ("storage.retention", format_duration(config.storage.retention_ms)),
         ("web.cors.origin", config.origins.value().to_owned()),
         ("web.enable-admin-api", config.admin_api.to_string()),
+        ("web.enable-lifecycle", config.lifecycle.to_string()),
         ("web.listen-address", config.web_listen.to_string()),
     ]
     .into_iter()

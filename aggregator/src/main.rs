@@ -9,6 +9,7 @@ mod control;
 mod facts;
 mod http;
 mod join;
+mod lifecycle;
 mod metrics;
 mod process;
 mod report;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vedette_api::{Admin, ApiState, BuildInfo, PushAnswer, PushReceiver, ServerFacts};
+use vedette_api::{Admin, ApiState, BuildInfo, Lifecycle, PushAnswer, PushReceiver, ServerFacts};
 use vedette_daemon::logging::{self, LogLevel};
 use vedette_daemon::{build, clock, notify};
 use vedette_ingest::{Ingest, RemoteWrite};
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::facts::Reloads;
 use crate::http::HttpServer;
+use crate::lifecycle::{Request, Requests};
 use crate::report::first_steps;
 use crate::status::{Place, Status};
 use crate::{advertise, control, facts, metrics};
@@ -61,8 +63,9 @@ async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()
         // There is nothing yet that a reload could change.
         Told::End = signals.next() => return Ok(()),
     };
-    let running = Running::start(flags, &config, storage).await?;
-    let served = running.until_told(flags, config, log_level, &mut signals).await;
+    let (requests, mut requested) = Requests::new();
+    let running = Running::start(flags, &config, storage, requests).await?;
+    let served = running.until_told(flags, config, log_level, (&mut signals, &mut requested)).await;
     running.end().await;
     served
 }
@@ -79,7 +82,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(flags: &Flags, config: &Config, storage: Storage) -> Result<Self> {
+    async fn start(flags: &Flags, config: &Config, storage: Storage, requests: Requests) -> Result<Self> {
         let configured = advertise::addresses(config, config.quic_listen);
         let founding = !Group::exists(&config.path)?;
         let group = Arc::new(Group::open(&config.path, &configured, clock::now())?);
@@ -129,7 +132,7 @@ impl Running {
             ready: &ready,
             reloads: &reloads,
         };
-        let router = vedette_api::router(parts.state(facts, registry))?;
+        let router = vedette_api::router(parts.state(facts, registry, requests))?;
         let socket = control::listen(&config.path)?;
         let control = Arc::new(Control {
             group: Arc::clone(&group),
@@ -167,7 +170,7 @@ impl Running {
         flags: &Flags,
         mut config: Config,
         log_level: &LogLevel,
-        signals: &mut Signals,
+        (signals, requested): (&mut Signals, &mut mpsc::Receiver<Request>),
     ) -> Result<()> {
         let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
         let mut tasks = self.tasks.lock().await;
@@ -176,9 +179,15 @@ impl Running {
                 told = signals.next() => match told {
                     Told::End => return Ok(()),
                     Told::Reload => {
-                        notify::reloading();
-                        config = reload(flags, config, log_level, &self.reloads);
-                        notify::ready();
+                        // What went wrong was logged.
+                        self.reload(flags, &mut config, log_level).ok();
+                    }
+                },
+                Some(request) = requested.recv() => match request {
+                    Request::Quit => return Ok(()),
+                    Request::Reload(answer) => {
+                        // Who has gone does not need to know.
+                        answer.send(self.reload(flags, &mut config, log_level)).ok();
                     }
                 },
                 _ = renewal.tick() => self.renew(),
@@ -188,6 +197,13 @@ impl Running {
                 },
             }
         }
+    }
+
+    fn reload(&self, flags: &Flags, config: &mut Config, log_level: &LogLevel) -> Result<(), String> {
+        notify::reloading();
+        let reloaded = reload(flags, config, log_level, &self.reloads);
+        notify::ready();
+        reloaded
     }
 
     fn renew(&self) {
@@ -239,7 +255,7 @@ struct ApiParts<'a> {
 }
 
 impl ApiParts<'_> {
-    fn state(&self, facts: ServerFacts, registry: prometheus::Registry) -> ApiState {
+    fn state(&self, facts: ServerFacts, registry: prometheus::Registry, requests: Requests) -> ApiState {
         let config = self.config;
         let (storage, status) = (self.storage.clone(), Arc::clone(self.status));
         let admin = StorageAdmin::new(storage.clone(), status.ingest.clone(), &config.path);
@@ -258,6 +274,7 @@ impl ApiParts<'_> {
             }),
             runtime: facts::runtime(storage, config.query.memory_bytes_max, Arc::clone(self.reloads)),
             admin: config.admin_api.then(|| Arc::new(admin) as Arc<dyn Admin>),
+            lifecycle: config.lifecycle.then(|| Arc::new(requests) as Arc<dyn Lifecycle>),
             clock: Arc::new(clock::now),
             limits: config.query.clone(),
             read: config.read.clone(),
@@ -313,22 +330,22 @@ fn say_first_steps(status: &Status) {
     }
 }
 
-/// The new configuration, or the old one when the new one is wrong.
-fn reload(flags: &Flags, old: Config, log_level: &LogLevel, reloads: &Reloads) -> Config {
+/// Takes up the new configuration; the old one stays when the new one is wrong.
+fn reload(flags: &Flags, config: &mut Config, log_level: &LogLevel, reloads: &Reloads) -> Result<(), String> {
     let new = match Config::load(flags) {
         Ok(new) => new,
         Err(error) => {
             reloads.failed();
             tracing::error!(%error, "configuration not reloaded, the old one stays");
-            return old;
+            return Err(error.to_string());
         }
     };
     reloads.succeeded(clock::now());
     // What is said of it is for the more talkative of the two levels.
-    log_level.set(new.log_level.max(old.log_level));
+    log_level.set(new.log_level.max(config.log_level));
     // Everything else is built into what runs.
     let needs_restart =
-        format!("{:?}", Config { log_level: old.log_level, ..new.clone() }) != format!("{old:?}");
+        format!("{:?}", Config { log_level: config.log_level, ..new.clone() }) != format!("{config:?}");
     if needs_restart {
         tracing::warn!(
             "configuration reloaded: the log's level is in force, the other changes need a restart"
@@ -337,7 +354,8 @@ fn reload(flags: &Flags, old: Config, log_level: &LogLevel, reloads: &Reloads) -
         tracing::info!("configuration reloaded");
     }
     log_level.set(new.log_level);
-    Config { log_level: new.log_level, ..old }
+    config.log_level = new.log_level;
+    Ok(())
 }
 
 /// What a signal asks for.

@@ -170,7 +170,7 @@ fn read_through_prometheus(pair: &Pair, start: i64, end: i64) -> Result<()> {
             Times::At(seconds(end - 60_000)),
             Times::Range { start: seconds(start), end: seconds(end), step: "15".to_owned() },
         ] {
-            let question = Question::new(expression, times);
+            let question = Question::new(*expression, times);
             let read = question.ask(&reading)?;
             ensure!(!read.is_empty() && !read.is_error(), "{question:?}: {:?}", read.body);
             let others = [("Prometheus", &local), ("Vedette", &ours)];

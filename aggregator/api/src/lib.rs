@@ -17,6 +17,7 @@ mod error;
 mod exemplars;
 mod federate;
 mod json;
+mod lifecycle;
 mod metrics;
 mod page;
 mod params;
@@ -50,6 +51,7 @@ use vedette_model::{Labels, Matcher, SelectGuard, SeriesSource, Timestamp};
 use vedette_promql::{Engine, ParseOptions};
 
 pub use admin::Admin;
+pub use lifecycle::{Lifecycle, Reloading};
 pub use push::{PushAnswer, PushHandler, PushReceiver};
 pub use read::ReadLimits;
 pub use run::QueryLimits;
@@ -100,6 +102,8 @@ pub struct ApiState {
     pub runtime: RuntimeProvider,
     /// Changes to what is stored; none where they are not allowed.
     pub admin: Option<Arc<dyn Admin>>,
+    /// Reloads and ends the program; none where that is not allowed.
+    pub lifecycle: Option<Arc<dyn Lifecycle>>,
     /// The time of queries that name none.
     pub clock: Clock,
     /// What queries may take.
@@ -158,8 +162,8 @@ fn routes() -> Routes<Arc<Server>> {
         .get("/page.js", page::script)
         .health("/-/healthy", status::healthy)
         .health("/-/ready", status::ready)
-        .lifecycle("/-/quit", post(server::lifecycle).put(server::lifecycle).get(server::lifecycle_read))
-        .lifecycle("/-/reload", post(server::lifecycle).put(server::lifecycle).get(server::lifecycle_read))
+        .lifecycle("/-/quit", post(lifecycle::quit).put(lifecycle::quit).get(lifecycle::read_only))
+        .lifecycle("/-/reload", post(lifecycle::reload).put(lifecycle::reload).get(lifecycle::read_only))
         .get("/metrics", status::metrics)
         .get("/version", server::version)
         .get("/federate", federate::federate)

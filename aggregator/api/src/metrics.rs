@@ -38,7 +38,7 @@ impl ApiMetrics {
             )?,
             queries_memory: IntGauge::new(
                 "vedette_aggregator_queries_memory_bytes",
-                "Memory of the samples that queries hold.",
+                "Memory of the samples and labels that queries hold.",
             )?,
             query_duration: HistogramVec::new(
                 HistogramOpts::new(

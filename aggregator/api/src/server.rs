@@ -156,15 +156,6 @@ pub(crate) async fn live_notifications() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// `/-/quit` and `/-/reload`: signals do that.
-pub(crate) async fn lifecycle() -> Response {
-    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
-}
-
-pub(crate) async fn lifecycle_read() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed").into_response()
-}
-
 /// How far back series count as being in memory, as Prometheus' head reaches.
 const HEAD_MS: i64 = 2 * 60 * 60 * 1000;
 /// Entries of each list when the request does not say.

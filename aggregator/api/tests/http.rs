@@ -144,6 +144,7 @@ fn app_with(memory: Memory, limits: QueryLimits) -> Router {
         targets: Arc::new(Vec::new),
         runtime: Arc::new(RuntimeFacts::default),
         admin: None,
+        lifecycle: None,
         push: PushReceiver {
             body_bytes_max: 8,
             write: Arc::new(|body| {

@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) web_listen: SocketAddr,
     /// Whether series may be deleted and snapshots be taken over HTTP.
     pub(crate) admin_api: bool,
+    /// Whether HTTP may reload and end the program.
+    pub(crate) lifecycle: bool,
     /// Which origins' pages may read the API.
     pub(crate) origins: Matcher,
     pub(crate) http: HttpLimits,
@@ -76,6 +78,7 @@ impl Config {
             Ok(())
         })?;
         self.admin_api |= flags.web_enable_admin_api;
+        self.lifecycle |= flags.web_enable_lifecycle;
         flag("--web.cors.origin", flags.web_cors_origin.as_ref(), |text| {
             self.origins = origins(text)?;
             Ok(())
@@ -149,6 +152,7 @@ impl Default for Config {
             quic_advertise: Vec::new(),
             web_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             admin_api: false,
+            lifecycle: false,
             origins: origins(".*").expect("a valid pattern"),
             http: HttpLimits::default(),
             ingest: IngestLimits::default(),
@@ -265,6 +269,10 @@ impl Reader {
         })?;
         self.file.read("web.enable_admin_api", &raw.web.enable_admin_api, |enabled| {
             config.admin_api = *enabled;
+            Ok(())
+        })?;
+        self.file.read("web.enable_lifecycle", &raw.web.enable_lifecycle, |enabled| {
+            config.lifecycle = *enabled;
             Ok(())
         })?;
         self.file.read("web.cors_origin", &raw.web.cors_origin, |text| {

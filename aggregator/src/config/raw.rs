@@ -64,6 +64,7 @@ pub(super) struct RawPush {
 pub(super) struct RawWeb {
     pub(super) listen_address: Key<String>,
     pub(super) enable_admin_api: Key<bool>,
+    pub(super) enable_lifecycle: Key<bool>,
     pub(super) cors_origin: Key<String>,
 }
 
