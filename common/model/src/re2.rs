@@ -238,6 +238,19 @@ fn braced(rest: &str) -> Option<(&str, &str)> {
     rest.strip_prefix('{')?.split_once('}')
 }
 
+/// Whether RE2 knows it: categories, and scripts by their long names. The `regex` crate knows more.
+fn is_known_property(name: &str) -> bool {
+    /// Names as long as the codes of scripts that RE2 does not know.
+    const AS_LONG_AS_CODES: [&str; 9] =
+        ["ahom", "cham", "lisu", "mark", "miao", "modi", "newa", "thai", "toto"];
+    const CODE_LENGTH: usize = 4;
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let lower = name.to_ascii_lowercase();
+    let may_be_code = name.len() == CODE_LENGTH && !AS_LONG_AS_CODES.contains(&lower.as_str());
+    let known = |kind: &str| regex_syntax::Parser::new().parse(&format!("\\p{{{kind}={name}}}")).is_ok();
+    is_plain && !may_be_code && (known("gc") || known("sc"))
+}
+
 /// `\p{Greek}`, `\P{Greek}` or `\p{^Greek}`, of which `rest` starts with the brace.
 fn translate_property<'a>(escaped: char, rest: &'a str, out: &mut String) -> Result<&'a str, RegexError> {
     let unknown = || RegexError(format!("invalid character class range: `\\{escaped}{rest}`"));
@@ -246,7 +259,7 @@ fn translate_property<'a>(escaped: char, rest: &'a str, out: &mut String) -> Res
         Some(name) => (name, escaped == 'p'),
         None => (name, escaped == 'P'),
     };
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    if !is_known_property(name) {
         return Err(unknown());
     }
     write!(out, "\\{}{{{name}}}", if negates { 'P' } else { 'p' })
@@ -406,6 +419,7 @@ mod tests {
     #[test]
     fn properties_have_names() {
         assert!(accepts(r"\p{Greek}+", "αβ") && !accepts(r"\p{Greek}", "a") && accepts(r"\pL", "a"));
+        assert!(accepts(r"\p{Thai}", "ก") && accepts(r"\p{Letter}\p{Nd}", "a1") && accepts(r"\p{Any}", "x"));
         assert!(accepts(r"\p{^Greek}", "a") && accepts(r"\P{^Greek}", "α") && accepts(r"[\p{Lu}x]+", "Ax"));
     }
 
@@ -417,9 +431,20 @@ mod tests {
 
     #[test]
     fn what_re2_refuses_is_refused() {
-        for pattern in
-            ["a**", "a*+", "a++", "a+??", "a{2}{3}", "a*{2}", "[[:nope:]]", r"\p{sc=Greek}", r"\p{", r"\x{"]
-        {
+        for pattern in [
+            "a**",
+            "a*+",
+            "a++",
+            "a+??",
+            "a{2}{3}",
+            "a*{2}",
+            "[[:nope:]]",
+            r"\p{sc=Greek}",
+            r"\p{Grek}",
+            r"\p{Alphabetic}",
+            r"\p{",
+            r"\x{",
+        ] {
             assert!(compile_anchored(pattern).is_err(), "{pattern} should be refused");
         }
         for pattern in
