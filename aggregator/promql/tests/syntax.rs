@@ -42,6 +42,7 @@ fn prints_as_prometheus() {
         ("x @ start() [5m] offset 1m", "x[5m] @ start() offset 1m"),
         ("x offset 0s @ end()[5m]", "x[5m] @ end()"),
         ("x offset --1m", "x offset 1m"),
+        ("x[5m # why\n: 1m]", "x[5m:1m]"),
         ("x offset -+-+-1m @ 1", "x @ 1.000 offset -1m"),
         ("`a\\n`", "\"a\\\\n\""),
         ("rate(x[5m]) # why", "rate(x[5m])"),

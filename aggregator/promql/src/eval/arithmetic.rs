@@ -8,6 +8,7 @@ use crate::ast::{BinaryOp, Span};
 use crate::eval::annotations::Annotation;
 use crate::eval::context::Context;
 use crate::eval::histogram_note::{HistogramNote, HistogramOperation};
+use crate::eval::power::pow;
 use crate::value::SampleValue;
 
 /// What an operator makes of two numbers: the value, and whether a filtering comparison keeps it.
@@ -19,7 +20,7 @@ pub(crate) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
         BinaryOp::Mul => (left * right, true),
         BinaryOp::Div => (left / right, true),
         BinaryOp::Mod => (left % right, true),
-        BinaryOp::Pow => (left.powf(right), true),
+        BinaryOp::Pow => (pow(left, right), true),
         BinaryOp::Atan2 => (atan2(left, right), true),
         BinaryOp::Equal => (left, left == right),
         BinaryOp::NotEqual => (left, left != right),

@@ -36,6 +36,7 @@ mod mixed;
 mod native;
 mod operator;
 mod parameter;
+mod power;
 mod query;
 mod selector;
 mod set;

@@ -79,7 +79,9 @@ impl<'a> Lexer<'a> {
     /// Lexes one token; whether there may be more.
     fn step(&mut self) -> bool {
         self.bump_while(is_space);
-        if self.peek() == Some('#') && !self.brace_open && self.bracket.is_none() {
+        // In brackets a comment may stand behind the first duration, as in Prometheus.
+        let takes_comment = !self.brace_open && self.bracket.is_none_or(|bracket| bracket.duration);
+        if self.peek() == Some('#') && takes_comment {
             self.bump_while(|character| character != '\n' && character != '\r');
             return true;
         }
