@@ -13,8 +13,8 @@ use crate::{Pair, newer};
 /// Of the pairs of numbers CI asks for one in so many.
 const PAIRS_EVERY: usize = 7;
 /// Numbers at which functions change their ways. None between 709.44 and 709.78, where Go's `exp` is infinite on amd64
-/// alone; none near 1, whose millionth power Go gets wrong from the eighth digit on.
-const NUMBERS: [f64; 44] = [
+/// alone.
+const NUMBERS: [f64; 46] = [
     0.0,
     -0.0,
     f64::NAN,
@@ -34,8 +34,10 @@ const NUMBERS: [f64; 44] = [
     0.3,
     0.5,
     -0.5,
+    0.9999999,
     1.0,
     -1.0,
+    1.0000001,
     1.5,
     -1.5,
     2.0,

@@ -26,16 +26,19 @@ pub(crate) struct Pair {
 impl Pair {
     /// Starts both; `None` when there is no Prometheus here.
     pub(crate) fn start() -> Result<Option<Self>> {
+        Self::with_features("promql-experimental-functions")
+    }
+
+    /// The same with these features of the language.
+    pub(crate) fn with_features(features: &str) -> Result<Option<Self>> {
         let dir = tempfile::tempdir()?;
-        let arguments = [
-            "--web.enable-remote-write-receiver",
-            "--enable-feature=native-histograms,promql-experimental-functions",
-        ];
+        let native = format!("--enable-feature=native-histograms,{features}");
+        let arguments = ["--web.enable-remote-write-receiver", native.as_str()];
         let prometheus = Prometheus::start(&dir.path().join("prometheus"), "", &arguments)?;
         let Some(prometheus) = prometheus else { return Ok(None) };
         let folder = dir.path().join("aggregator");
         let mut aggregator = Aggregator::prepare(&folder, &folder.join("storage"))?
-            .with_argument("--enable-feature=promql-experimental-functions");
+            .with_argument(&format!("--enable-feature={features}"));
         aggregator.run()?;
         Ok(Some(Self { _dir: dir, prometheus, aggregator }))
     }

@@ -3,10 +3,79 @@
 
 use anyhow::Result;
 use vedette_tests::Api;
-use vedette_tests::compare::{Question, Reply};
+use vedette_tests::compare::{Question, Reply, Times};
 
 /// Functions that came after 3.5, or words that became some.
 const FUNCTIONS: [&str; 6] = ["start", "end", "step", "range", "first_over_time", "start_timestamp"];
+/// For these buckets of histograms are not read. 3.5 then knows no layout, and does so only for the first selector, and not
+/// where the function is the outermost.
+const OF_SUMS: [&str; 3] = ["histogram_count", "histogram_sum", "histogram_avg"];
+
+/// A question with its two replies.
+struct Asked<'a> {
+    question: &'a Question,
+    theirs: &'a Reply,
+    ours: &'a Reply,
+}
+
+type Test = fn(&Asked<'_>) -> bool;
+
+/// Changes, and how to tell them.
+const CHANGES: [(&str, Test); 12] = [
+    ("the language has grown", |asked| {
+        asked.theirs.status == 400 && is_newer_language(&asked.question.query)
+    }),
+    // No change: to Prometheus' storage every series has a label without a name, to its matchers none has.
+    ("no label is without a name", |asked| asked.asks_any(&["\"\"=~"]) && !asked.theirs.is_error()),
+    ("durations may be computed", |asked| {
+        asked.theirs.status == 400 && told(asked.theirs, "experimental duration expression is not enabled")
+    }),
+    ("a letter in brackets is no colon", |asked| {
+        !asked.theirs.is_error()
+            && asked.question.query.contains('[')
+            && told(asked.ours, "unexpected character in duration")
+    }),
+    ("series that become one are one where they are not there at the same step", |asked| {
+        let has_steps =
+            matches!(asked.question.times, Times::Range { .. }) || asked.question.query.contains(':');
+        has_steps
+            && told(asked.theirs, "cannot contain metrics with the same labelset")
+            && !asked.ours.is_error()
+    }),
+    ("a wrong parameter is refused even where nothing is aggregated", |asked| {
+        let wrong = ["Parameter value is NaN", "Ratio value is NaN", "flows int64"];
+        !asked.theirs.is_error()
+            && asked.ours.status == 422
+            && wrong.iter().any(|text| told(asked.ours, text))
+    }),
+    ("histograms whose counter resets collide are told of", |asked| {
+        let text = "conflicting counter resets during";
+        warned(asked.ours, text) && !warned(asked.theirs, text)
+    }),
+    (
+        "histograms whose buckets do not fit are not added up, even where only their sums are asked for",
+        |asked| {
+            let text = "mix of histograms with exponential and custom buckets";
+            warned(asked.ours, text) && !warned(asked.theirs, text) && asked.asks_any(&OF_SUMS)
+        },
+    ),
+    ("both sides of a comparison have their buckets, or neither has", |asked| {
+        asked.asks_any(&OF_SUMS) && asked.asks_any(&["==", "!="]) && asked.asks_any(&["native"])
+    }),
+    ("resets of what is no counter are looked for in counts, where only sums are asked for", |asked| {
+        let text = "this native histogram metric is not a counter";
+        warned(asked.ours, text) && warned(asked.theirs, text) && asked.asks_any(&OF_SUMS)
+    }),
+    ("a name that is taken over from the other side stays", |asked| {
+        let takes_over = ["group_left (__name__)", "group_right (__name__)"];
+        asked.asks_any(&["bool"]) && asked.asks_any(&takes_over) && !asked.ours.is_error()
+    }),
+    ("a negative histogram is no counter", |asked| {
+        let text = "this native histogram metric is not a counter";
+        let is_negated = asked.asks_any(&["-"]) && asked.asks_any(&[":"]);
+        is_negated && warned(asked.ours, text) && !warned(asked.theirs, text)
+    }),
+];
 
 /// Why the replies to a question may differ; `None` when they may not.
 pub(crate) fn reason(
@@ -15,50 +84,25 @@ pub(crate) fn reason(
     ours: &Reply,
     prometheus: &Api,
 ) -> Result<Option<&'static str>> {
-    let told =
-        |reply: &Reply, text: &str| reply.body["error"].as_str().is_some_and(|error| error.contains(text));
-    if theirs.status == 400 && is_newer_language(&question.query) {
-        return Ok(Some("the language has grown"));
+    let asked = Asked { question, theirs, ours };
+    if let Some((change, _)) = CHANGES.iter().find(|(_, is_it)| is_it(&asked)) {
+        return Ok(Some(change));
     }
-    if theirs.status == 400 && told(theirs, "experimental duration expression is not enabled") {
-        return Ok(Some("durations may be computed"));
+    if asked.is_name_kept() {
+        return Ok(Some("a name that was to be removed at the end stays to be removed"));
     }
-    let wrong_parameter = ["Parameter value is NaN", "Ratio value is NaN", "flows int64"];
-    if !theirs.is_error() && ours.status == 422 && wrong_parameter.iter().any(|text| told(ours, text)) {
-        return Ok(Some("a wrong parameter is refused even where nothing is aggregated"));
-    }
-    let resets =
-        |reply: &Reply| reply.body["warnings"].to_string().contains("conflicting counter resets during");
-    if resets(ours) && !resets(theirs) {
-        return Ok(Some("histograms whose counter resets collide are told of"));
-    }
-    let layouts = "mix of histograms with exponential and custom buckets";
-    let warns = |reply: &Reply| reply.body["warnings"].to_string().contains(layouts);
-    let of_sums = ["histogram_count", "histogram_sum", "histogram_avg"];
-    if warns(ours) && !warns(theirs) && of_sums.iter().any(|name| question.query.contains(name)) {
-        return Ok(Some(
-            "histograms whose buckets do not fit are not added up, even where only their sums are asked for",
-        ));
-    }
-    let not_counter = |reply: &Reply| {
-        reply.body["warnings"].to_string().contains("this native histogram metric is not a counter")
-    };
-    if not_counter(ours) && not_counter(theirs) && of_sums.iter().any(|name| question.query.contains(name)) {
-        return Ok(Some(
-            "resets of what is no counter are looked for in counts, where only sums are asked for",
-        ));
-    }
-    if not_counter(ours)
-        && !not_counter(theirs)
-        && question.query.contains('-')
-        && question.query.contains(':')
-    {
-        return Ok(Some("a negative histogram is no counter"));
-    }
-    if is_hidden_duplicate(question, theirs, ours, prometheus)? {
+    if asked.is_hidden_duplicate(prometheus)? {
         return Ok(Some("a comparison finds two partners even where it filters both"));
     }
     Ok(None)
+}
+
+fn told(reply: &Reply, text: &str) -> bool {
+    reply.body["error"].as_str().is_some_and(|error| error.contains(text))
+}
+
+fn warned(reply: &Reply, text: &str) -> bool {
+    reply.body["warnings"].to_string().contains(text)
 }
 
 /// Whether it calls a function, or has an operator, that came after 3.5.
@@ -74,21 +118,38 @@ fn is_newer_language(query: &str) -> bool {
     FUNCTIONS.iter().any(calls) || query.contains("</") || query.contains(">/")
 }
 
-/// Two series of one side have the same partner, and the comparison leaves no two of them: only newer releases see it. 3.5
-/// does see it where comparisons give 0 and 1 instead of leaving any out.
-fn is_hidden_duplicate(question: &Question, theirs: &Reply, ours: &Reply, prometheus: &Api) -> Result<bool> {
-    let told = |reply: &Reply| {
-        reply.body["error"].as_str().is_some_and(|error| error.contains("multiple matches for labels"))
-    };
-    if theirs.is_error() || ours.status != 422 || !told(ours) {
-        return Ok(false);
+impl Asked<'_> {
+    fn asks_any(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.question.query.contains(word))
     }
-    let mut counting = question.clone();
-    for operator in ["==", "!=", "<=", ">=", "<", ">"] {
-        counting.query = counting.query.replace(&format!(" {operator} "), &format!(" {operator} bool "));
+
+    /// With names that are removed at the end: 3.5 forgets inside of these functions that one was to be.
+    fn is_name_kept(&self) -> bool {
+        let unnamed = |reply: &Reply| {
+            let mut reply = reply.clone();
+            for series in reply.body["data"]["result"].as_array_mut().into_iter().flatten() {
+                series["metric"].as_object_mut().map(|labels| labels.remove("__name__"));
+            }
+            reply
+        };
+        self.asks_any(&["info(", "last_over_time("])
+            && self.question.difference(&unnamed(self.theirs), &unnamed(self.ours)).is_none()
     }
-    counting.query = counting.query.replace("bool bool", "bool");
-    Ok(told(&counting.ask(prometheus)?))
+
+    /// Two series of one side have the same partner, and the comparison leaves no two of them: only newer releases see it.
+    /// 3.5 does see it where comparisons give 0 and 1 instead of leaving any out.
+    fn is_hidden_duplicate(&self, prometheus: &Api) -> Result<bool> {
+        let multiple = "multiple matches for labels";
+        if self.theirs.is_error() || self.ours.status != 422 || !told(self.ours, multiple) {
+            return Ok(false);
+        }
+        let mut counting = self.question.clone();
+        for operator in ["==", "!=", "<=", ">=", "<", ">"] {
+            counting.query = counting.query.replace(&format!(" {operator} "), &format!(" {operator} bool "));
+        }
+        counting.query = counting.query.replace("bool bool", "bool");
+        Ok(told(&counting.ask(prometheus)?, multiple))
+    }
 }
 
 #[test]

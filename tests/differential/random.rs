@@ -20,7 +20,9 @@ use crate::mutations::{Missed, mutations};
 use crate::{Pair, data, newer, times};
 
 const SEED: u64 = 1;
-const QUERIES: usize = 1_500;
+const QUERIES: usize = 1_200;
+/// With names that are removed at the end.
+const QUERIES_DELAYED: usize = 300;
 /// Differences that are shown.
 const SHOWN_MAX: usize = 60;
 /// Each so many answers are changed, to see that it is noticed.
@@ -28,14 +30,23 @@ const MUTATED_EVERY: usize = 10;
 
 #[test]
 fn random_queries_are_answered_as_by_prometheus() -> Result<()> {
-    let queries = number("VEDETTE_QUERIES")?.unwrap_or(QUERIES as u64) as usize;
+    compare("promql-experimental-functions", QUERIES)
+}
+
+#[test]
+fn random_queries_are_answered_as_by_prometheus_when_names_are_removed_at_the_end() -> Result<()> {
+    compare("promql-experimental-functions,promql-delayed-name-removal", QUERIES_DELAYED)
+}
+
+fn compare(features: &str, queries_default: usize) -> Result<()> {
+    let queries = number("VEDETTE_QUERIES")?.map_or(queries_default, |queries| queries as usize);
     let seed = match number("VEDETTE_SEED")? {
         Some(seed) => seed,
-        None if queries == QUERIES => SEED,
+        None if queries == queries_default => SEED,
         None => rand::random::<u32>().into(),
     };
-    println!("VEDETTE_SEED={seed} VEDETTE_QUERIES={queries}");
-    let Some(pair) = Pair::start()? else { return Ok(()) };
+    println!("VEDETTE_SEED={seed} VEDETTE_QUERIES={queries} ({features})");
+    let Some(pair) = Pair::with_features(features)? else { return Ok(()) };
     let end = unix_ms() / data::INTERVAL_MS * data::INTERVAL_MS - 60_000;
     pair.push(&data::requests(end, seed))?;
     let (theirs, ours) = pair.apis();

@@ -172,9 +172,9 @@ impl Question {
         self.is_call_of(&["sort(", "sort_desc(", "topk (", "bottomk ("])
     }
 
-    /// The same of labels.
+    /// The same of labels, of which `b` tells all apart: where a label is missing there is no order.
     fn sorts_labels(&self) -> bool {
-        self.is_call_of(&["sort_by_label(", "sort_by_label_desc("])
+        self.is_call_of(&["sort_by_label(", "sort_by_label_desc("]) && self.query.contains(", \"b\"")
     }
 
     /// Whether all of it is a call of one of these.

@@ -26,6 +26,7 @@ impl Grammar {
             3 => {
                 format!("mad_over_time({}[{}]{})", self.pick(&NUMBERED), self.pick(&RANGES), self.modifiers())
             }
+            4 => format!("{}(({matrix}))", self.pick(&OVER_TIME)),
             _ => format!("{}({matrix})", self.pick(&OVER_TIME)),
         }
     }
@@ -86,7 +87,7 @@ impl Grammar {
 
     pub(super) fn function(&mut self, depth: u32) -> String {
         let vector = self.vector(depth);
-        match self.random.random_range(0..19) {
+        match self.random.random_range(0..20) {
             0 => format!("clamp({vector}, {}, {})", self.number(), self.number()),
             1 => format!("clamp_min({vector}, {})", self.scalar(depth)),
             2 => format!("clamp_max({vector}, {})", self.scalar(depth)),
@@ -131,6 +132,18 @@ impl Grammar {
                 self.pick(&["gauge", "counter_total", "small"]),
                 self.modifiers(),
                 self.pick(&["", ", \"a\""])
+            ),
+            // Of other times newer releases take the information of these.
+            16 => format!(
+                "info({}{})",
+                self.pick(&["gauge", "counter_total", "rate(counter_total[5m])", "sum by (job, a) (small)"]),
+                self.pick(&[
+                    "",
+                    ", {version=\"1\"}",
+                    ", {version=~\".+\"}",
+                    ", {version=\"2\"}",
+                    ", {a=\"1\"}"
+                ])
             ),
             _ => match self.pick(&MATH) {
                 "scalar_vector" => format!("vector(scalar({vector}))"),
