@@ -52,7 +52,19 @@ pub(crate) struct Part {
     retired: AtomicBool,
     garbage: Garbage,
     absent: Mutex<AbsentCache>,
+    times: Mutex<KeptTimes>,
 }
+
+/// Columns of times that readers have decoded: few, since series share them, and asked for by every query. At
+/// [`KEPT_TIMES_MAX`] all are forgotten.
+#[derive(Default)]
+struct KeptTimes {
+    columns: FxHashMap<u32, Arc<Vec<i64>>>,
+    times: usize,
+}
+
+/// Times that a part keeps: a megabyte.
+const KEPT_TIMES_MAX: usize = 131_072;
 
 /// What queries ask of a part because of writers that are gone. A writer may be gone for as long as retention keeps
 /// its part, and a part does not change, so it is looked up once. Both are forgotten at [`ABSENT_MAX`].
@@ -77,7 +89,14 @@ impl Drop for Part {
 
 impl Part {
     pub(crate) fn new(record: PartRecord, db: Arc<Db>, garbage: Garbage) -> Self {
-        Self { record, db, retired: AtomicBool::new(false), garbage, absent: Mutex::default() }
+        Self {
+            record,
+            db,
+            retired: AtomicBool::new(false),
+            garbage,
+            absent: Mutex::default(),
+            times: Mutex::default(),
+        }
     }
 
     /// Its record is gone: its files go with the last reference.
@@ -303,6 +322,21 @@ impl Part {
     fn get(&self, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
         let Some(parts) = self.db.cf_handle(PARTS) else { return Ok(None) };
         Ok(self.db.get_pinned_cf(&parts, key)?)
+    }
+
+    fn kept_times(&self, place: u32) -> Option<Arc<Vec<i64>>> {
+        let kept = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.columns.get(&place).map(Arc::clone)
+    }
+
+    fn keep_times(&self, place: u32, times: &Arc<Vec<i64>>) {
+        let mut kept = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.times + times.len() > KEPT_TIMES_MAX {
+            *kept = KeptTimes::default();
+        }
+        if times.len() <= KEPT_TIMES_MAX && kept.columns.insert(place, Arc::clone(times)).is_none() {
+            kept.times += times.len();
+        }
     }
 
     fn opened_columns(&self, group: u32) -> Result<(u8, Vec<u8>), ReadError> {
@@ -563,6 +597,10 @@ impl PartReader {
         if let Some(times) = self.times.get(&place) {
             return Ok(Arc::clone(times));
         }
+        if let Some(times) = self.part.kept_times(place) {
+            self.times.insert(place, Arc::clone(&times));
+            return Ok(times);
+        }
         let column = self.times_bytes(place)?.to_vec();
         let mut times = Vec::new();
         // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
@@ -573,6 +611,7 @@ impl PartReader {
             self.times.clear();
         }
         let times = Arc::new(times);
+        self.part.keep_times(place, &times);
         self.times.insert(place, Arc::clone(&times));
         Ok(times)
     }
