@@ -84,7 +84,7 @@ pub(crate) struct Taken {
 pub(crate) fn cpu_millis(taken: &[Taken]) -> f64 {
     let threads: Duration = taken.iter().map(|taken| taken.threads).sum();
     let process: Duration = taken.iter().map(|taken| taken.process).sum();
-    let all = if process >= 20 * TICK { process } else { threads };
+    let all = if process >= 5 * TICK { process.max(threads) } else { threads };
     all.as_secs_f64() * 1000.0 / taken.len() as f64
 }
 
