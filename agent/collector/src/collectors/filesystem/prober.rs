@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::error::remedy;
 use crate::field_cache::FieldCache;
 
 use super::Usage;
@@ -240,8 +241,19 @@ impl Probe {
         }
         self.last = match result {
             Ok(usage) => Answer::Usage(usage),
-            Err(error) => Answer::Error(go_words(&error)),
+            Err(error) => {
+                self.say_if_denied(&error);
+                Answer::Error(go_words(&error))
+            }
         };
+    }
+
+    /// Once, as the label `device_error` has no room for what to do.
+    fn say_if_denied(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::PermissionDenied && !matches!(self.last, Answer::Error(_)) {
+            let error = format!("{error}{}", remedy(error));
+            tracing::warn!(mount = %self.path.display(), error, "mount can not be looked at");
+        }
     }
 
     fn answer(&mut self, now: Instant, timeout: Duration) -> Answer {
