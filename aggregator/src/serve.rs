@@ -173,6 +173,7 @@ impl Running {
         (signals, requested): (&mut Signals, &mut mpsc::Receiver<Request>),
     ) -> Result<()> {
         let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
+        let mut watchdog = notify::watchdog_interval().map(tokio::time::interval);
         let mut tasks = self.tasks.lock().await;
         loop {
             tokio::select! {
@@ -191,6 +192,7 @@ impl Running {
                     }
                 },
                 _ = renewal.tick() => self.renew(),
+                () = tick(watchdog.as_mut()) => notify::watchdog(),
                 Some(ended) = tasks.join_next() => match ended {
                     Ok(name) => bail!("{name} ended by itself"),
                     Err(error) => bail!("a task failed: {error}"),
@@ -356,6 +358,14 @@ fn reload(flags: &Flags, config: &mut Config, log_level: &LogLevel, reloads: &Re
     log_level.set(new.log_level);
     config.log_level = new.log_level;
     Ok(())
+}
+
+/// The next tick; never where there is none.
+async fn tick(interval: Option<&mut tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// What a signal asks for.
