@@ -21,7 +21,7 @@ const TOP_LEVEL: [&str; 10] = [
 ];
 
 /// Which of our crates each of our crates may name. Arrows point down only.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 17] = [
     ("vedette-model", &[]),
     ("vedette-chunk", &["model"]),
     ("vedette-daemon", &["model"]),
@@ -43,6 +43,7 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
         "vedette-aggregator",
         &["api", "daemon", "exposition", "ingest", "model", "promql", "storage", "transport", "wire"],
     ),
+    ("vedette-manual", &[]),
     ("vedette-tests", &["exposition", "model", "transport", "wire"]),
 ];
 

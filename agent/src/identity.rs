@@ -28,8 +28,8 @@ const RENEW_RETRY: Duration = Duration::from_secs(600);
 /// No token is longer.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
-/// `vedette-agent enroll`: makes a key, gets a certificate for it, keeps both.
-pub(crate) async fn enroll(config: &Config, token_file: &Path) -> anyhow::Result<()> {
+/// An agent's token from a file.
+pub(crate) fn read_token(token_file: &Path) -> anyhow::Result<Token> {
     let size = std::fs::metadata(token_file).with_context(|| token_file.display().to_string())?.len();
     if size > TOKEN_BYTES_MAX {
         bail!("{} is too large for a token", token_file.display());
@@ -40,8 +40,13 @@ pub(crate) async fn enroll(config: &Config, token_file: &Path) -> anyhow::Result
     if token.kind != TokenKind::Agent {
         bail!("this token is for a {}, not for an agent", token.kind);
     }
+    Ok(token)
+}
+
+/// `vedette-agent enroll`: makes a key, gets a certificate for it, keeps both.
+pub(crate) async fn enroll(config: &Config, token: &Token) -> anyhow::Result<()> {
     let endpoint = client_endpoint()?;
-    let enrolled = enroll_agent(&endpoint, &token, &config.name).await.context("enrolment failed")?;
+    let enrolled = enroll_agent(&endpoint, token, &config.name).await.context("enrolment failed")?;
     let folder = config.identity_path();
     save(&folder, &config.spool.members_file, &enrolled)?;
     info!(

@@ -14,11 +14,14 @@ mod shared;
 mod ship;
 mod web;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use vedette_daemon::config::ConfigError;
 use vedette_daemon::logging;
+use vedette_daemon::privileges::become_owner_of;
 
 use cli::{Cli, Command, Flags};
 use config::Config;
@@ -53,11 +56,11 @@ fn main() -> ExitCode {
         Some(Command::Collect { once: _, collectors }) => collect(&config, &collectors),
         Some(Command::Enroll { token_file }) => {
             logging::start(config.log_format, config.log_level);
-            block_on(identity::enroll(&config, &token_file))
+            report(enroll(&config, &token_file))
         }
         Some(Command::Run) | None => {
             let level = logging::start(config.log_format, config.log_level);
-            block_on(run::run(config, flags, level))
+            report(block_on(run::run(config, flags, level)))
         }
     }
 }
@@ -77,17 +80,23 @@ fn collect(config: &Config, only: &[String]) -> ExitCode {
     }
 }
 
+/// The token may be root's alone, what comes of it belongs to who owns the spool.
+fn enroll(config: &Config, token_file: &Path) -> anyhow::Result<()> {
+    let token = identity::read_token(token_file)?;
+    become_owner_of(&config.spool.path).with_context(|| config.spool.path.display().to_string())?;
+    block_on(identity::enroll(config, &token))
+}
+
 /// One thread does everything but waiting for disks: hosts are watched by little memory and few switches.
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-    let result = match runtime {
-        Ok(runtime) => {
-            let result = runtime.block_on(work);
-            runtime.shutdown_background();
-            result
-        }
-        Err(error) => Err(error.into()),
-    };
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

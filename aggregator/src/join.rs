@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use uuid::Uuid;
+use vedette_daemon::privileges::become_owner_of;
 use vedette_transport::{Group, Token, TokenKind, client_endpoint, enroll_replica};
 use vedette_wire::ReplicaId;
 
@@ -16,6 +17,8 @@ pub(crate) fn run(config: &Config, token_file: &Path) -> Result<()> {
     if token.kind != TokenKind::Replica {
         bail!("the token is for an agent; make one with `vedette-aggregator token create --kind replica`");
     }
+    // The token may be root's alone, what comes of it belongs to who owns the data.
+    become_owner_of(&config.path).with_context(|| config.path.display().to_string())?;
     if Group::exists(&config.path)? {
         bail!("{} belongs to a group already: join with an empty data folder", config.path.display());
     }
