@@ -1,0 +1,115 @@
+# What packages are made of, whatever their format. Sourced by packaging/build-deb.sh and packaging/build-rpm.sh, after
+# packaging/setup.sh, with the same options:
+#
+#   --profile PROFILE   Cargo's profile of both programs; else `agent` for the agent and `release` for the aggregator
+#   --target TRIPLE     for another architecture, such as aarch64-unknown-linux-gnu, where its compiler and linker are
+#   --version VERSION   the package's version; else that of Cargo.toml
+#   --output FOLDER     where packages go; else the folder `packages` beside Cargo's output
+#   --fast              compress less
+#   --no-build          take programs that are built already
+#   agent, aggregator   which packages; else both
+
+stage_profile='' stage_target='' stage_version='' stage_output='' stage_build=1 stage_fast='' stage_programs=()
+
+stage_options() {
+    while [ $# -gt 0 ]; do
+        case "$1" in
+        --profile | --target | --version | --output)
+            [ $# -ge 2 ] || stage_usage "$1 needs a value"
+            printf -v "stage_${1#--}" %s "$2"
+            shift
+            ;;
+        --fast) stage_fast=1 ;;
+        --no-build) stage_build='' ;;
+        agent | aggregator) stage_programs+=("$1") ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' packaging/stage.sh; exit 0 ;;
+        *) stage_usage "unknown argument $1" ;;
+        esac
+        shift
+    done
+    [ ${#stage_programs[@]} -gt 0 ] || stage_programs=(agent aggregator)
+    [ -n "$stage_version" ] || stage_version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    [ -n "$stage_output" ] || stage_output="$CARGO_TARGET_DIR/packages"
+    mkdir -p "$stage_output"
+    # Every time in a package is that of the commit, so that packages of a commit are alike.
+    SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
+    export SOURCE_DATE_EPOCH
+    # Two at once would stage over each other.
+    exec 9>"$CARGO_TARGET_DIR/package.lock"
+    flock 9
+}
+
+stage_usage() { printf 'error: %s (try --help)\n' "$1" >&2; exit 2; }
+
+# A tool from crates.io, in the cache. Not optimised: that takes longer than it is worth.
+stage_tool() {
+    local name=$1 version=$2
+    grep -q "^\"$name $version " "$vedette_cache/tools/.crates.toml" 2>/dev/null && return
+    vedette_say "installing $name $version"
+    CARGO_TARGET_DIR="$vedette_cache/tools/target" cargo install --quiet --locked --debug --root "$vedette_cache/tools" "$name@$version"
+}
+
+# The profile of a program, and the folder of what is built with it.
+stage_profile_of() {
+    if [ -n "$stage_profile" ]; then echo "$stage_profile"; elif [ "$1" = agent ]; then echo agent; else echo release; fi
+}
+stage_folder_of() {
+    local profile
+    profile=$(stage_profile_of "$1")
+    [ "$profile" != dev ] || profile=debug
+    echo "$CARGO_TARGET_DIR${stage_target:+/$stage_target}/$profile"
+}
+
+# Compiles a program. No path of this machine is in it, so that another gets the same bytes. The profile that tests have
+# is left as it is: other flags would compile RocksDB again.
+stage_compile() {
+    local program=$1 profile
+    profile=$(stage_profile_of "$program")
+    local arguments=(--locked --package "vedette-$program" --bin "vedette-$program" --profile "$profile")
+    [ -z "$stage_target" ] || arguments+=(--target "$stage_target")
+    if [ "$profile" != dev ]; then
+        local cargo_home="${CARGO_HOME:-$HOME/.cargo}"
+        export RUSTFLAGS="--remap-path-prefix=$PWD=/vedette --remap-path-prefix=$cargo_home/registry/src=/crates --remap-path-prefix=$CARGO_TARGET_DIR=/target"
+        export CFLAGS="-ffile-prefix-map=$PWD=/vedette -ffile-prefix-map=$cargo_home/registry/src=/crates -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
+        export CXXFLAGS="$CFLAGS"
+    fi
+    vedette_say "building vedette-$program ($profile)"
+    VEDETTE_REVISION="${VEDETTE_REVISION-$(git rev-parse --short=12 HEAD)}" cargo build "${arguments[@]}"
+}
+
+# Puts what the package of a program contains into the folder `package/PROGRAM` beside the program.
+stage_program() {
+    local program=$1 folder stage
+    [ -z "$stage_build" ] || (stage_compile "$program")
+    folder=$(stage_folder_of "$program")
+    stage="$folder/package/$program"
+    [ -x "$folder/vedette-$program" ] || vedette_fail "$folder/vedette-$program is missing: leave --no-build out"
+    rm -rf "$stage"
+    mkdir -p "$stage/completions" "$stage/man" "$stage/doc"
+    local strip=strip
+    [ -z "$stage_target" ] || strip="${stage_target/-unknown/}-strip"
+    "$strip" --strip-all --remove-section=.comment -o "$stage/vedette-$program" "$folder/vedette-$program"
+    stage_manual
+    cp -r "$CARGO_TARGET_DIR/manual/$program/." "$stage/"
+    gzip -9nc packaging/CHANGELOG.md >"$stage/doc/changelog.gz"
+    stage_debian_changelog "$program" | gzip -9nc >"$stage/doc/changelog.Debian.gz"
+    gzip -9n "$stage"/man/*
+    vedette_say "vedette-$program is $(stat -c %s "$stage/vedette-$program" | numfmt --to=si --format=%.2f)B, stripped"
+}
+
+# Manual pages and completions come from a program of this machine, whatever is packaged.
+stage_manual() {
+    local manual="$CARGO_TARGET_DIR/debug/vedette-manual"
+    [ -z "$stage_build" ] && [ -x "$manual" ] || cargo build --quiet --locked --package vedette-manual
+    "$manual" "$CARGO_TARGET_DIR/manual"
+}
+
+stage_debian_changelog() {
+    cat <<TXT
+vedette-$1 ($stage_version-1) unstable; urgency=medium
+
+  * What has changed is told in changelog.gz in this folder.
+
+ -- Vedette maintainers <maintainers@vedette.example>  $(date -uRd "@$SOURCE_DATE_EPOCH")
+TXT
+}
