@@ -1,0 +1,82 @@
+//! The packages on a Debian 12 that is booted: from the installation to the purge, as an administrator does it.
+
+mod container;
+mod packages;
+mod rpm;
+mod steps;
+mod target;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use vedette_tests::{now, skip};
+
+use container::Container;
+use packages::Debs;
+use steps::Host;
+
+type Step = fn(&Host) -> Result<()>;
+
+/// The version that hosts are upgraded to.
+const NEXT_VERSION: &str = "0.9.0";
+
+#[test]
+fn a_host_from_the_installation_to_the_purge() -> Result<()> {
+    let Some(image) = image() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let (debs, next) = (Debs::build(folder.path(), None)?, Debs::build(folder.path(), Some(NEXT_VERSION))?);
+    let container = Container::boot(&image, folder.path())?;
+    let host = Host::new(container, &debs, &next)?;
+    let before = host.files()?;
+    let steps: [(&str, Step); 9] = [
+        ("installs and enrols", Host::installs_and_enrols),
+        ("units are hardened", Host::units_are_hardened),
+        ("a missing right is named", Host::a_missing_right_is_named),
+        ("is restarted after kills", Host::is_restarted_after_kills),
+        ("the watchdog ends what hangs", Host::watchdog_ends_what_hangs),
+        ("upgrades lose nothing", Host::upgrades_lose_nothing),
+        ("survives a reboot", Host::survives_a_reboot),
+        ("refuses a downgrade over newer data", Host::refuses_a_downgrade_over_newer_data),
+        ("removing keeps data", Host::removing_keeps_data),
+    ];
+    for (name, step) in steps {
+        let begin = now();
+        step(&host).context(name)?;
+        println!("{name}: {:.1} s", begin.elapsed().as_secs_f64());
+    }
+    host.purging_leaves_nothing(&before)
+}
+
+#[test]
+fn debs_are_reproducible_and_clean() -> Result<()> {
+    if !packages::tools_are_there("lintian") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let first = Debs::build(&folder.path().join("first"), None)?;
+    let second = Debs::build(&folder.path().join("second"), None)?;
+    for (first, second) in [(&first.agent, &second.agent), (&first.aggregator, &second.aggregator)] {
+        assert!(std::fs::read(first)? == std::fs::read(second)?, "two packages differ: {}", first.display());
+        packages::lint_deb(first)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn rpms_install_verify_and_erase() -> Result<()> {
+    let Some(image) = image() else { return Ok(()) };
+    if !packages::tools_are_there("rpm") || !packages::tools_are_there("rpmlint") {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    rpm::check(&image, folder.path())
+}
+
+/// The folder of the Debian that is booted.
+fn image() -> Option<PathBuf> {
+    let image = std::env::var_os("VEDETTE_IMAGE").map(PathBuf::from).filter(|image| image.exists());
+    if image.is_none() {
+        skip("VEDETTE_IMAGE names no folder (tests/install/image.sh makes it)");
+    }
+    image.filter(|_| packages::tools_are_there("systemd-nspawn"))
+}

@@ -1,0 +1,80 @@
+//! Packages of the programs that the tests run, made by the scripts that make those which are released.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use vedette_tests::skip;
+
+/// The Debian packages of both programs.
+pub(crate) struct Debs {
+    pub(crate) agent: PathBuf,
+    pub(crate) aggregator: PathBuf,
+}
+
+impl Debs {
+    /// Packs them into `folder`, under the workspace's version or another.
+    pub(crate) fn build(folder: &Path, version: Option<&str>) -> Result<Self> {
+        pack("build-deb.sh", folder, version)?;
+        let version = version.unwrap_or(env!("CARGO_PKG_VERSION"));
+        let path = |program| only(folder, &format!("vedette-{program}_{version}-1_"));
+        Ok(Self { agent: path("agent")?, aggregator: path("aggregator")? })
+    }
+}
+
+/// Runs one of the scripts over what has been built in the profile of the tests.
+pub(crate) fn pack(script: &str, folder: &Path, version: Option<&str>) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let test = std::env::current_exe()?;
+    let target = test.ancestors().nth(3).context("tests run from target/<profile>/deps")?;
+    let mut command = Command::new(root.join("packaging").join(script));
+    command.args(["--profile", "dev", "--no-build", "--fast", "--output"]).arg(folder);
+    command.env("CARGO_TARGET_DIR", target);
+    if let Some(version) = version {
+        command.args(["--version", version]);
+    }
+    let output = command.output().with_context(|| script.to_owned())?;
+    ensure!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The only file of a folder whose name begins so.
+pub(crate) fn only(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    ensure!(found.len() == 1, "{prefix} in {}: {found:?}", folder.display());
+    found.pop().context("there is one")
+}
+
+/// lintian has neither errors nor warnings.
+pub(crate) fn lint_deb(deb: &Path) -> Result<()> {
+    let output =
+        Command::new("lintian").args(["--fail-on", "error,warning", "--allow-root"]).arg(deb).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && printed.trim().is_empty(), "lintian:\n{printed}");
+    Ok(())
+}
+
+/// rpmlint has neither errors nor warnings but those that packaging/rpm/rpmlint.toml explains.
+pub(crate) fn lint_rpm(rpm: &Path) -> Result<()> {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/rpm/rpmlint.toml");
+    let output = Command::new("rpmlint").arg("--config").arg(config).arg(rpm).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && printed.contains(" 0 errors, 0 warnings"), "rpmlint:\n{printed}");
+    Ok(())
+}
+
+/// Whether packages can be made and tried here: as root, with the tools of packaging/setup.sh.
+pub(crate) fn tools_are_there(tool: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !is_root || !found {
+        skip(&format!("trying packages takes root, and {tool} (tests/run.sh installs it)"));
+    }
+    is_root && found
+}
