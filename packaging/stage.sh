@@ -94,10 +94,11 @@ stage_program() {
     gzip -9nc packaging/CHANGELOG.md >"$stage/doc/changelog.gz"
     stage_debian_changelog "$program" | gzip -9nc >"$stage/doc/changelog.Debian.gz"
     gzip -9n "$stage"/man/*
+    gzip -9nc "$stage/THIRD-PARTY-NOTICES" >"$stage/doc/THIRD-PARTY-NOTICES.gz"
     vedette_say "vedette-$program is $(stat -c %s "$stage/vedette-$program" | numfmt --to=si --format=%.2f)B, stripped"
 }
 
-# Manual pages and completions come from a program of this machine, whatever is packaged.
+# Manual pages, completions and notices come from a program of this machine, whatever is packaged.
 stage_manual() {
     local manual="$CARGO_TARGET_DIR/debug/vedette-manual"
     [ -z "$stage_build" ] && [ -x "$manual" ] || cargo build --quiet --locked --package vedette-manual

@@ -1,5 +1,5 @@
-//! Writes the manual pages and the shells' completions that packages contain, from what both programs' command lines
-//! are declared as. A program of its own, so that the installed ones carry none of it.
+//! Writes what packages contain beside the programs: manual pages and shells' completions, from what both programs'
+//! command lines are declared as, and the licences of others' work. A program of its own, so that the installed ones carry none of it.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate_to};
+
+mod notices;
 
 #[path = "../../../agent/src/cli.rs"]
 mod agent;
@@ -80,6 +82,7 @@ fn write(mut command: Command, more: &str, folder: &Path) -> Result<(), Box<dyn 
     }
     let mut page = OpenOptions::new().append(true).open(pages.join(format!("{name}.1")))?;
     page.write_all(more.as_bytes())?;
+    std::fs::write(folder.join("THIRD-PARTY-NOTICES"), notices::write(&name)?)?;
     Ok(())
 }
 
