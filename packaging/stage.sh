@@ -22,7 +22,7 @@ stage_options() {
         --fast) stage_fast=1 ;;
         --no-build) stage_build='' ;;
         agent | aggregator) stage_programs+=("$1") ;;
-        -h | --help) sed -n '2,12s/^# \{0,1\}//p' packaging/stage.sh; exit 0 ;;
+        -h | --help) sed -n '4,11s/^# \{0,1\}//p' packaging/stage.sh; exit 0 ;;
         *) stage_usage "unknown argument $1" ;;
         esac
         shift
@@ -66,7 +66,7 @@ stage_compile() {
     local program=$1 profile
     profile=$(stage_profile_of "$program")
     local arguments=(--locked --package "vedette-$program" --bin "vedette-$program" --profile "$profile")
-    [ -z "$stage_target" ] || arguments+=(--target "$stage_target")
+    [ -z "$stage_target" ] || { stage_cross && arguments+=(--target "$stage_target"); }
     if [ "$profile" != dev ]; then
         local cargo_home="${CARGO_HOME:-$HOME/.cargo}"
         export RUSTFLAGS="--remap-path-prefix=$PWD=/vedette --remap-path-prefix=$cargo_home/registry/src=/crates --remap-path-prefix=$CARGO_TARGET_DIR=/target"
@@ -75,6 +75,17 @@ stage_compile() {
     fi
     vedette_say "building vedette-$program ($profile)"
     VEDETTE_REVISION="${VEDETTE_REVISION-$(git rev-parse --short=12 HEAD)}" cargo build "${arguments[@]}"
+}
+
+# Finds what compiles for another architecture: Rust's library for it, and a C compiler that also links.
+stage_cross() {
+    local compiler="${stage_target/-unknown/}-gcc" variable
+    command -v "$compiler" >/dev/null ||
+        vedette_fail "there is no $compiler for $stage_target: Debian has it as gcc-${stage_target%%-*}-linux-gnu and g++-${stage_target%%-*}-linux-gnu"
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$stage_target/lib" ] ||
+        vedette_fail "Rust's library for $stage_target is missing: rustup target add $stage_target"
+    variable="CARGO_TARGET_$(tr a-z- A-Z_ <<<"$stage_target")_LINKER"
+    export "$variable=$compiler"
 }
 
 # Puts what the package of a program contains into the folder `package/PROGRAM` beside the program.
@@ -102,6 +113,7 @@ stage_program() {
 stage_manual() {
     local manual="$CARGO_TARGET_DIR/debug/vedette-manual"
     [ -z "$stage_build" ] && [ -x "$manual" ] || cargo build --quiet --locked --package vedette-manual
+    rm -rf "$CARGO_TARGET_DIR/manual"
     "$manual" "$CARGO_TARGET_DIR/manual"
 }
 

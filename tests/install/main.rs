@@ -28,9 +28,10 @@ fn a_host_from_the_installation_to_the_purge() -> Result<()> {
     let container = Container::boot(&image, folder.path())?;
     let host = Host::new(container, &debs, &next)?;
     let before = host.files()?;
-    let steps: [(&str, Step); 9] = [
+    let steps: [(&str, Step); 10] = [
         ("installs and enrols", Host::installs_and_enrols),
         ("units are hardened", Host::units_are_hardened),
+        ("secrets are handed over", Host::secrets_are_handed_over),
         ("a missing right is named", Host::a_missing_right_is_named),
         ("is restarted after kills", Host::is_restarted_after_kills),
         ("the watchdog ends what hangs", Host::watchdog_ends_what_hangs),

@@ -71,6 +71,13 @@ impl Host {
             let fine = self.container.query("count(node_scrape_collector_success == 1)")?;
             Ok((!total.is_empty() && total[0]["value"][1] == fine[0]["value"][1]).then_some(()))
         })?;
+        for program in ["vedette-agent", "vedette-aggregator"] {
+            eventually("its status is healthy", GENEROUS, || {
+                Ok(self.run(&[program, "status"]).ok().map(drop))
+            })?;
+        }
+        let collected = self.run(&["vedette-agent", "collect", "--once"])?;
+        ensure!(collected.contains("node_load1 "), "{collected}");
         let name = self.container.query("node_uname_info")?;
         ensure!(name[0]["metric"]["nodename"] == "vedette-test", "{name:?}");
         Ok(())
@@ -89,6 +96,20 @@ impl Host {
         for file in ["var/lib/vedette/agent", "var/lib/vedette/aggregator", "etc/vedette/agent.secrets"] {
             let mode = self.run(&["stat", "--format=%a", &format!("/{file}")])?;
             ensure!(mode.trim() == "700", "{file} has mode {mode}");
+        }
+        Ok(())
+    }
+
+    /// A file that root alone can read is there for the service, and for nobody else.
+    pub(crate) fn secrets_are_handed_over(&self) -> Result<()> {
+        self.run(&["sh", "-c", "umask 077; echo hidden >/etc/vedette/agent.secrets/app"])?;
+        self.run(&["systemctl", "restart", AGENT])?;
+        self.await_active(AGENT)?;
+        let secret = "/run/credentials/vedette-agent.service/secret_app";
+        for (user, may_read) in [("vedette-agent", true), ("vedette-aggregator", false)] {
+            let (said, succeeded) =
+                self.container.output(&["runuser", "--user", user, "--", "cat", secret])?;
+            ensure!(succeeded == may_read && (said == "hidden\n") == may_read, "{user}: {said}");
         }
         Ok(())
     }

@@ -17,7 +17,16 @@ const BYTES_MAX: u64 = 256 << 10;
 
 /// The text for the package of that name: every crate with its licence, then every text once.
 pub(crate) fn write(package: &str) -> Result<String, Box<dyn Error>> {
-    let output = Command::new("cargo").args(["metadata", "--locked", "--format-version", "1"]).output()?;
+    let output = Command::new("cargo")
+        .args([
+            "metadata",
+            "--locked",
+            "--format-version",
+            "1",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
+        .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
@@ -89,15 +98,20 @@ fn licences(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     }
     folders.sort();
     for folder in folders {
-        let mut paths: Vec<_> = fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
-        paths.sort_by_key(fs::DirEntry::file_name);
-        for entry in paths {
-            let name = entry.file_name().to_string_lossy().to_uppercase();
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let (name, metadata) = (entry.file_name().to_string_lossy().to_uppercase(), entry.metadata()?);
             let is_licence = NAMES.iter().any(|start| name.starts_with(start)) && !name.ends_with(".RS");
-            let metadata = entry.metadata()?;
             if is_licence && metadata.is_file() && metadata.len() <= BYTES_MAX {
-                texts.push(String::from_utf8_lossy(&fs::read(entry.path())?).replace('\r', ""));
+                found.push((name, entry.path()));
             }
+        }
+        found.sort();
+        // RocksDB and zstd come under the GPL as well, in this file; we take the other one.
+        let has_other = found.iter().any(|(name, _)| name.starts_with("LICENSE"));
+        for (_, path) in found.iter().filter(|(name, _)| !(has_other && name.starts_with("COPYING"))) {
+            texts.push(String::from_utf8_lossy(&fs::read(path)?).replace('\r', ""));
         }
     }
     Ok(texts)
