@@ -41,12 +41,13 @@ stage_options() {
 
 stage_usage() { printf 'error: %s (try --help)\n' "$1" >&2; exit 2; }
 
-# A tool from crates.io, in the cache. Not optimised: that takes longer than it is worth.
+# A tool from crates.io, in the cache. Hardly optimised: more takes longer than it is worth.
 stage_tool() {
     local name=$1 version=$2
     grep -q "^\"$name $version " "$vedette_cache/tools/.crates.toml" 2>/dev/null && return
     vedette_say "installing $name $version"
-    CARGO_TARGET_DIR="$vedette_cache/tools/target" cargo install --quiet --locked --debug --root "$vedette_cache/tools" "$name@$version"
+    CARGO_TARGET_DIR="$vedette_cache/tools/target" CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 \
+        cargo install --quiet --locked --debug --root "$vedette_cache/tools" "$name@$version"
 }
 
 # The profile of a program, and the folder of what is built with it.
