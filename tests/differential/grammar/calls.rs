@@ -71,11 +71,14 @@ impl Grammar {
                 let ratio = parameter(self, &["0.5", "-0.5", "1", "0", "-1", "0.1", "1.5", "-2", "NaN"]);
                 ("limit_ratio", format!("{ratio}, {vector}"))
             }
-            // Deviations of times are nothing but rounding, which depends on the order of series.
-            _ if vector.contains("ts_of") || vector.contains("time") => {
-                (self.pick(&AGGREGATIONS[..6]), vector)
-            }
-            _ => (self.pick(&AGGREGATIONS), vector),
+            _ => match self.pick(&AGGREGATIONS) {
+                // Their rounding depends on the order of series, which for Prometheus is that of a map unless they come
+                // from storage, and shows where all are nearly equal.
+                name @ ("stddev" | "stdvar") => {
+                    (name, format!("{}{}", self.pick(&NUMBERED), self.modifiers()))
+                }
+                name => (name, vector),
+            },
         };
         // The order of groups is nobody's.
         if self.one_in(4) && !grouping.is_empty() {
