@@ -21,7 +21,7 @@ use crate::shared::Shared;
 
 /// How often the identity's file is looked at, and whether it is time to renew.
 const LOOK: Duration = Duration::from_secs(10);
-/// How often before there is one: someone waits for the enrolment to show.
+/// How often before there is one, or after it was revoked: someone waits for the enrolment to show.
 const LOOK_FOR_FIRST: Duration = Duration::from_secs(1);
 /// How long after a failed renewal the next is tried.
 const RENEW_RETRY: Duration = Duration::from_secs(600);
@@ -131,7 +131,7 @@ impl IdentityKeeper {
     /// Runs until it is stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let wait = if self.shared.identity.borrow().is_some() { LOOK } else { LOOK_FOR_FIRST };
+            let wait = if self.is_awaited() { LOOK_FOR_FIRST } else { LOOK };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 Ok(()) = self.config.changed() => self.check_name(),
@@ -140,6 +140,12 @@ impl IdentityKeeper {
             self.look();
             self.renew_if_due().await;
         }
+    }
+
+    /// Whether somebody is about to enrol: there is no certificate, or none that is taken.
+    fn is_awaited(&self) -> bool {
+        let is_revoked = || self.shared.replicas().values().any(|numbers| numbers.is_revoked);
+        self.shared.identity.borrow().is_none() || is_revoked()
     }
 
     /// Takes up the identity if it is new.

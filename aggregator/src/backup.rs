@@ -108,9 +108,12 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        bytes += match entry.file_type()?.is_dir() {
-            true => copy_folder(&entry.path(), &target)?,
-            false => copy_file(&entry.path(), &target)?,
+        let kind = entry.file_type()?;
+        bytes += match (kind.is_dir(), kind.is_file()) {
+            (true, _) => copy_folder(&entry.path(), &target)?,
+            (_, true) => copy_file(&entry.path(), &target)?,
+            // Root copies what another user has written: a link could lead anywhere.
+            _ => return Err(io::Error::other(format!("{} is no file", entry.path().display()))),
         };
     }
     sync_folder(to)?;

@@ -129,7 +129,8 @@ fn a_removed_replica_is_not_called_any_more_and_takes_no_part() -> Result<()> {
     second.run()?;
     eventually("it is refused", GENEROUS, || {
         Ok((refused(&first)? >= 1.0 && second.log().contains("was removed from the group")).then_some(()))
-    })?;
+    })
+    .with_context(|| second.log())?;
     ensure!(first.api().own_metric("vedette_aggregator_members")? == 1.0, "it has not put itself back");
 
     // Another takes its place.

@@ -1,8 +1,13 @@
 //! What an administrator sees at a glance: `status` of both programs, and `collect --once`, with their exit codes.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use vedette_tests::{Agent, Aggregator, GENEROUS, Ran, enrolled_pair, eventually};
+use vedette_tests::{Agent, Aggregator, GENEROUS, Program, Ran, binary, enrolled_pair, eventually, skip};
 
 fn json(ran: &Ran) -> Result<Value> {
     serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))
@@ -131,6 +136,58 @@ fn the_agent_says_how_it_is_and_what_to_do() -> Result<()> {
         let ran = agent.ask(&["status"])?;
         Ok((ran.code == 1 && ran.stdout.contains("no aggregator is connected")).then_some(()))
     })
+}
+
+/// The service's user.
+const USER: u32 = 65_534;
+
+/// `command` as another user.
+fn as_user(user: u32, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()])
+        .arg(program);
+    command
+}
+
+#[test]
+fn root_enrols_and_asks_a_service_that_runs_as_another_user() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can run programs as other users");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
+    let aggregator = Aggregator::start(&dir.path().join("aggregator"))?;
+    // Where everybody can run it.
+    let program = dir.path().join("vedette-agent");
+    std::fs::copy(binary("vedette-agent")?, &program)?;
+    let spool = dir.path().join("spool");
+    std::fs::create_dir(&spool)?;
+    chown(&spool, Some(USER), Some(USER))?;
+    let path = format!("--spool.path={}", spool.display());
+    let web = "--web.listen-address=127.0.0.1:0";
+    let mut service = Program::start(
+        as_user(USER, &program).args([&path, web, "--interval=1s"]),
+        &dir.path().join("agent.log"),
+    )?;
+    let status = |mut command: Command| command.args([&path, "status"]).output();
+    eventually("root is told how it is", GENEROUS, || {
+        service.check_alive()?;
+        let ran = status(Command::new(&program))?;
+        Ok(String::from_utf8_lossy(&ran.stdout).contains("not enrolled, nothing is shipped").then_some(()))
+    })?;
+    let token = aggregator.token("agent")?;
+    let enrolled = Command::new(&program).args([&path, "enroll", "--token-file"]).arg(&token).output()?;
+    ensure!(enrolled.status.success(), "{enrolled:?}");
+    eventually("the service has taken up what root has written", GENEROUS, || {
+        service.check_alive()?;
+        Ok((status(Command::new(&program))?.status.code() == Some(0)).then_some(()))
+    })?;
+    let stranger = status(as_user(USER - 1, &program))?;
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    ensure!(stranger.status.code() == Some(1) && said.contains("permission denied: ask as root"), "{said}");
+    Ok(())
 }
 
 #[test]
