@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::PartName;
 use vedette_transport::{
-    Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, close, connect, exchange_members,
-    exchange_roll, fetch_frames, tell_deletion,
+    Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, Role, close, connect, exchange_members,
+    exchange_roll, fetch_frames, refusal, tell_deletion,
 };
 use vedette_wire::control::{Deletion, FetchFrames, FetchPart, ListLogs, ListParts, Member};
 use vedette_wire::session::CloseCode;
@@ -71,8 +71,10 @@ async fn exchange(shared: Arc<Shared>, peer: Member) {
                 }
                 tell_deletions(&shared, &peer, &connection).await;
             }
+            // What the peer hung up with says more than that a stream broke.
+            let reason = connection.close_reason().map(|closed| closed.to_string());
             close(&connection, CloseCode::Done, "");
-            exchanged.map_err(|error| error.to_string())
+            exchanged.map_err(|error| reason.unwrap_or_else(|| error.to_string()))
         }
     };
     let now = shared.clock.now().monotonic;
@@ -84,7 +86,9 @@ async fn exchange(shared: Arc<Shared>, peer: Member) {
         }
         Err(message) => {
             shared.metrics.peer_exchanges.with_label_values(&["failed"]).inc();
-            shared.refused("peer_unreachable", &peer.replica.to_string(), &message);
+            let own = refusal(&Role::Replica(shared.group.replica()));
+            let reason = if message.contains(&own) { "removed" } else { "peer_unreachable" };
+            shared.refused(reason, &peer.replica.to_string(), &message);
         }
     }
 }
