@@ -9,6 +9,7 @@ mod mutations;
 mod newer;
 mod random;
 mod read;
+mod statistics;
 mod times;
 
 use anyhow::Result;

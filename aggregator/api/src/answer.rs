@@ -49,6 +49,9 @@ pub(crate) struct Cost {
     pub(crate) queued: Duration,
     pub(crate) evaluated: Duration,
     pub(crate) statistics: QueryStatistics,
+    /// The first step's time.
+    pub(crate) first_ms: i64,
+    pub(crate) step_ms: i64,
 }
 
 impl Answer {
@@ -257,7 +260,19 @@ fn write_cost(reply: &mut ReplyWriter, cost: &Cost) {
     json.number(cost.queued.as_secs_f64());
     json.raw(r#","execTotalTime":"#);
     json.number((cost.queued + cost.evaluated).as_secs_f64());
-    json.raw(r#"},"samples":{"totalQueryableSamples":"#);
+    json.raw(r#"},"samples":{"#);
+    if let Some(steps) = &cost.statistics.queryable_per_step {
+        json.raw(r#""totalQueryableSamplesPerStep":["#);
+        for (step, samples) in steps.iter().enumerate() {
+            json.raw(if step > 0 { ",[" } else { "[" });
+            json.timestamp(cost.first_ms.saturating_add(cost.step_ms.saturating_mul(step as i64)));
+            json.raw(",");
+            json.integer(*samples);
+            json.raw("]");
+        }
+        json.raw("],");
+    }
+    json.raw(r#""totalQueryableSamples":"#);
     json.integer(cost.statistics.samples_queryable);
     json.raw(r#","peakSamples":"#);
     json.integer(cost.statistics.samples_peak);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use vedette_model::Matcher;
+use vedette_model::{Matcher, Timestamp};
 use vedette_promql::{Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, Value, ValueType};
 
 use crate::Server;
@@ -30,7 +30,7 @@ async fn instant_reply(server: &Arc<Server>, params: &Params) -> Result<Response
     let at = params.time_or("time", now)?;
     let timeout = params.timeout()?;
     let lookback_ms = params.lookback_millis()?;
-    let with_stats = !params.text("stats").is_empty();
+    let stats = Stats::asked(server, params);
     let expr = parse(server, params.text("query"))?;
 
     let owned = Arc::clone(server);
@@ -38,9 +38,14 @@ async fn instant_reply(server: &Arc<Server>, params: &Params) -> Result<Response
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
         let budget = |samples| control.guard.memory.hold(samples);
-        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
+        let options = QueryOptions {
+            lookback_ms,
+            count_per_step: stats == Stats::EachStep,
+            interrupt: Some(&interrupt),
+            budget: Some(&budget),
+        };
         let result = owned.state.engine.instant(source.as_ref(), &expr, at, &options)?;
-        Ok(answer(&owned, control, result, with_stats).limited(limit))
+        Ok(answer(&owned, control, result, stats, (at, 0)).limited(limit))
     };
     Ok(server.runner.run("instant", timeout, compute).await)
 }
@@ -72,7 +77,7 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     let step_ms = (step_nanos / NANOS_PER_MILLI).max(1);
     let timeout = params.timeout()?;
     let lookback_ms = params.lookback_millis()?;
-    let with_stats = !params.text("stats").is_empty();
+    let stats = Stats::asked(server, params);
     let expr = parse(server, params.text("query"))?;
     if let Some(found) = unfit_for_range(&expr) {
         let found = found.documented();
@@ -88,9 +93,14 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
         let source = (owned.state.source)(now);
         let interrupt = || control.interrupt();
         let budget = |samples| control.guard.memory.hold(samples);
-        let options = QueryOptions { lookback_ms, interrupt: Some(&interrupt), budget: Some(&budget) };
+        let options = QueryOptions {
+            lookback_ms,
+            count_per_step: stats == Stats::EachStep,
+            interrupt: Some(&interrupt),
+            budget: Some(&budget),
+        };
         let result = owned.state.engine.range(source.as_ref(), &expr, start, end, step_ms, &options)?;
-        Ok(answer(&owned, control, result, with_stats).limited(limit))
+        Ok(answer(&owned, control, result, stats, (start, step_ms)).limited(limit))
     };
     Ok(server.runner.run("range", timeout, compute).await)
 }
@@ -127,13 +137,45 @@ pub(crate) fn located(error: &ParseError) -> String {
     }
 }
 
-fn answer(server: &Server, control: &Control, result: QueryResult, with_stats: bool) -> Answer {
+/// What `stats` asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stats {
+    None,
+    Totals,
+    /// With `promql-per-step-stats`, as without it there is nothing to be had of steps.
+    EachStep,
+}
+
+impl Stats {
+    fn asked(server: &Server, params: &Params) -> Self {
+        match params.text("stats") {
+            "" => Self::None,
+            "all" if server.state.engine.options().per_step_stats => Self::EachStep,
+            _ => Self::Totals,
+        }
+    }
+}
+
+/// `first` is the first step's time, and how many milliseconds lie between two.
+fn answer(
+    server: &Server,
+    control: &Control,
+    result: QueryResult,
+    stats: Stats,
+    first: (Timestamp, i64),
+) -> Answer {
     let statistics = result.statistics;
     server.metrics.query_samples.inc_by(statistics.samples);
     server.metrics.query_samples_peak.observe(statistics.samples_peak as f64);
     // What it gave is held until it is written, which depends on whoever reads it.
     control.guard.memory.hold(samples_of(&result.value));
-    let cost = with_stats.then(|| Cost { queued: control.queued, evaluated: control.elapsed(), statistics });
+    let cost = (stats != Stats::None).then(|| Cost {
+        queued: control.queued,
+        evaluated: control.elapsed(),
+        statistics,
+        first_ms: first.0.as_millis(),
+        step_ms: first.1,
+    });
     Answer { data: Data::Query { value: result.value, cost }, warnings: result.warnings, infos: result.infos }
 }
 

@@ -37,6 +37,8 @@ pub struct EngineOptions {
     pub type_and_unit_labels: bool,
     /// `use-start-timestamps`: a counter that was started anew was reset, and was zero when it was started.
     pub use_start_timestamps: bool,
+    /// `promql-per-step-stats`: queries may ask for the statistics of each step.
+    pub per_step_stats: bool,
 }
 
 /// Prometheus' defaults.
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             type_and_unit_labels: false,
             use_start_timestamps: false,
+            per_step_stats: false,
         }
     }
 }
@@ -67,6 +70,8 @@ pub enum Interrupt {
 pub struct QueryOptions<'a> {
     /// Instead of the engine's lookback.
     pub lookback_ms: Option<i64>,
+    /// Whether statistics count the samples of each step.
+    pub count_per_step: bool,
     /// Asked regularly during evaluation; the driver looks at its clock and its client in it.
     pub interrupt: Option<&'a (dyn Fn() -> Option<Interrupt> + Sync)>,
     /// Told how many samples the query holds whenever it takes more or gives some back, and says whether it may: all

@@ -68,7 +68,7 @@ pub struct Series {
 }
 
 /// What a query cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryStatistics {
     /// Series read from the source.
     pub series: u64,
@@ -76,6 +76,8 @@ pub struct QueryStatistics {
     pub samples: u64,
     /// Samples that selectors and windows gave, step by step: Prometheus' `totalQueryableSamples`.
     pub samples_queryable: u64,
+    /// The same for each step: `totalQueryableSamplesPerStep`. `None` unless asked for.
+    pub queryable_per_step: Option<Vec<u64>>,
     /// The most samples that were held at once.
     pub samples_peak: u64,
 }

@@ -76,10 +76,15 @@ fn samples_are_counted_step_by_step() {
         ("rate(gauge[2m])", 42),
         ("max_over_time(gauge[2m:1m])", 42),
         ("vector(1)", 0),
+        ("gauge @ 300", 22),
+        ("gauge + on(n) rate(gauge[2m] @ 300)", 66),
     ] {
-        let result = range_with(&Engine::default(), &source, query, &QueryOptions::default());
+        let options = QueryOptions { count_per_step: true, ..QueryOptions::default() };
+        let result = range_with(&Engine::default(), &source, query, &options);
         let statistics = result.unwrap_or_else(|error| panic!("{query}: {error}")).statistics;
         assert_eq!(statistics.samples_queryable, expected, "{query}");
+        let steps = statistics.queryable_per_step.unwrap_or_default();
+        assert_eq!((steps.len(), steps.iter().sum()), (11, expected), "{query}: {steps:?}");
     }
 }
 

@@ -135,6 +135,7 @@ impl Config {
             "promql-delayed-name-removal" => self.engine.delayed_name_removal = true,
             "type-and-unit-labels" => self.engine.type_and_unit_labels = true,
             "use-start-timestamps" => self.engine.use_start_timestamps = true,
+            "promql-per-step-stats" => self.engine.per_step_stats = true,
             other => return Err(format!("unknown feature {other:?}")),
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::eval::aggregate::{AggregateOperator, CountValuesOperator};
 use crate::eval::aggregate_select::SelectOperator;
 use crate::eval::arithmetic::{Operation, StepNotes, apply_scalar};
 use crate::eval::binary::{JoinState, VectorVector};
-use crate::eval::column::{Column, Grid, is_present};
+use crate::eval::column::{Column, Grid, Place, is_present};
 use crate::eval::context::Context;
 use crate::eval::duration;
 use crate::eval::expression::{has_one_name, is_step_invariant, string, unwrap, value_type, wrong_type};
@@ -78,7 +78,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn vector(self, expr: &'a Expr, grid: Grid) -> Built<Node<'a>> {
         let expr = unwrap(expr);
         if grid.count > 1 && is_step_invariant(expr) {
-            let inner = self.vector_at(expr, Grid { count: 1, ..grid })?;
+            let inner = self.vector_at(expr, grid.invariant())?;
             let repeated = Repeated { inner: inner.operator, count: grid.count };
             return Ok(Node::new(repeated, inner.unique_without_name));
         }
@@ -226,7 +226,7 @@ impl<'a> Builder<'a> {
         if start_ms <= after_ms {
             start_ms = start_ms.saturating_add(step_ms);
         }
-        let inner_grid = Grid::between(start_ms, clock.last_ms(), step_ms);
+        let inner_grid = Grid { place: Place::Subquery, ..Grid::between(start_ms, clock.last_ms(), step_ms) };
         // A column of so many steps must itself fit the budget.
         drop(self.context.hold(inner_grid.count)?);
         let inner = self.with_buckets().vector(&subquery.inner, inner_grid)?;

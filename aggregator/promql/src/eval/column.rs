@@ -14,6 +14,18 @@ pub(crate) struct Grid {
     pub(crate) start_ms: i64,
     pub(crate) step_ms: i64,
     pub(crate) count: usize,
+    pub(crate) place: Place,
+}
+
+/// What a grid's steps are to those of the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The same.
+    Query,
+    /// One step for all of the query's.
+    Invariant,
+    /// Those of a subquery: its window counts what it takes of them.
+    Subquery,
 }
 
 impl Grid {
@@ -21,12 +33,18 @@ impl Grid {
     pub(crate) fn between(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
         let span = end_ms.saturating_sub(start_ms);
         let count = if span < 0 { 0 } else { (span / step_ms.max(1)) as usize + 1 };
-        Self { start_ms, step_ms, count }
+        Self { start_ms, step_ms, count, place: Place::Query }
     }
 
     /// A single time.
     pub(crate) fn at(time_ms: i64) -> Self {
-        Self { start_ms: time_ms, step_ms: 1, count: 1 }
+        Self { start_ms: time_ms, step_ms: 1, count: 1, place: Place::Query }
+    }
+
+    /// A single step, the first, for what is the same at all of them.
+    pub(crate) fn invariant(self) -> Self {
+        let place = if self.place == Place::Query { Place::Invariant } else { self.place };
+        Self { count: 1, place, ..self }
     }
 
     pub(crate) fn time_ms(&self, step: usize) -> i64 {
@@ -160,6 +178,13 @@ impl Column {
     pub(crate) fn weight_present(&self) -> usize {
         let floats = self.floats.iter().filter(|value| is_present(**value)).count();
         floats + self.histograms().map(|(_, histogram)| histogram_weight(histogram)).sum::<usize>()
+    }
+
+    /// The same for each step that has a value.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = (usize, usize)> {
+        let floats = self.floats.iter().enumerate().filter(|(_, value)| is_present(**value));
+        let histograms = self.histograms().map(|(step, histogram)| (step, histogram_weight(histogram)));
+        floats.map(|(step, _)| (step, 1)).chain(histograms)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ast::Span;
 use crate::engine::{EngineOptions, Interrupt, QueryOptions};
 use crate::error::QueryError;
 use crate::eval::annotations::{Annotation, Annotations, Monotonicity};
-use crate::eval::column::Grid;
+use crate::eval::column::{Grid, Place};
 use crate::value::QueryStatistics;
 
 /// One query's surroundings: source, options, budget, annotations.
@@ -25,6 +25,8 @@ pub(crate) struct Context<'a> {
     series_read: Cell<u64>,
     samples_read: Cell<u64>,
     samples_queryable: Cell<u64>,
+    /// The same for each step, where that is asked for.
+    queryable_per_step: Option<RefCell<Vec<u64>>>,
     annotations: RefCell<Annotations>,
 }
 
@@ -47,6 +49,7 @@ impl<'a> Context<'a> {
             series_read: Cell::new(0),
             samples_read: Cell::new(0),
             samples_queryable: Cell::new(0),
+            queryable_per_step: options.count_per_step.then(|| RefCell::new(vec![0; steps(times)])),
             annotations: RefCell::default(),
         }
     }
@@ -82,11 +85,25 @@ impl<'a> Context<'a> {
         self.note_peak(self.held.get() + samples as u64)
     }
 
-    /// Counts samples that were given at steps of `grid`. Those within a subquery count where its window takes them.
-    pub(crate) fn count_queryable(&self, grid: Grid, samples: usize) {
-        let is_own = grid.start_ms == self.start_ms && (grid.step_ms == self.step_ms || grid.count <= 1);
-        if is_own {
-            self.samples_queryable.set(self.samples_queryable.get() + samples as u64);
+    /// Counts samples that were given at all steps of `grid` together; `at_steps` are those at each, read only where each
+    /// step is counted. Those within a subquery count where its window takes them.
+    pub(crate) fn count_queryable(
+        &self,
+        grid: Grid,
+        samples: usize,
+        at_steps: impl FnOnce(&mut dyn FnMut(usize, usize)),
+    ) {
+        let times = match grid.place {
+            Place::Query => 1,
+            Place::Invariant => steps((self.start_ms, self.end_ms, self.step_ms)) as u64,
+            Place::Subquery => return,
+        };
+        self.samples_queryable.set(self.samples_queryable.get() + samples as u64 * times);
+        let Some(per_step) = &self.queryable_per_step else { return };
+        let mut per_step = per_step.borrow_mut();
+        match grid.place {
+            Place::Invariant => per_step.iter_mut().for_each(|count| *count += samples as u64),
+            _ => at_steps(&mut |step, samples| per_step[step] += samples as u64),
         }
     }
 
@@ -119,9 +136,15 @@ impl<'a> Context<'a> {
             series: self.series_read.get(),
             samples: self.samples_read.get(),
             samples_queryable: self.samples_queryable.get(),
+            queryable_per_step: self.queryable_per_step.as_ref().map(|steps| steps.borrow().clone()),
             samples_peak: self.held_peak.get(),
         }
     }
+}
+
+/// How many steps a query has from its first time to its last.
+fn steps((start_ms, end_ms, step_ms): (i64, i64, i64)) -> usize {
+    Grid::between(start_ms, end_ms, step_ms).count
 }
 
 /// A part of the query's budget, given back when dropped.

@@ -137,7 +137,7 @@ fn matrix<'a>(context: &'a Context<'a>, expr: &'a Expr, grid: Grid) -> Result<Ve
             extend(&samples, start_ms, end_ms, range.mode)
         };
         held.grow(weight(&inside))?;
-        context.count_queryable(grid, weight(&inside));
+        context.count_queryable(grid, weight(&inside), |count| count(0, weight(&inside)));
         if !inside.is_empty() {
             let labels = if head.drop_name { without_metric(&head.labels) } else { head.labels };
             matrix.push(Series { labels, samples: inside });

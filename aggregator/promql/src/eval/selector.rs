@@ -155,7 +155,9 @@ impl Operator for InstantSelector<'_> {
                 drop_buckets(&mut self.samples);
             }
             if self.fill(column) {
-                self.context.count_queryable(self.clock.grid, column.weight_present());
+                self.context.count_queryable(self.clock.grid, column.weight_present(), |count| {
+                    column.weights().for_each(|(step, weight)| count(step, weight));
+                });
                 return Ok(Some(SeriesHead { labels, drop_name: false }));
             }
         }

@@ -85,12 +85,20 @@ impl<'a> WindowOperator<'a> {
         Self { context, stream, clock, range_ms, function, span, samples, scratch }
     }
 
-    /// What histograms count for, over the windows of all steps.
-    fn histograms_in_windows(&self) -> usize {
+    /// What all histograms of a window count for, at every step.
+    fn each_window_of_histograms(&self, each: impl FnMut(usize, usize)) {
         let histograms = self.samples.histograms.iter();
-        let weights = histograms.map(|sample| (sample.at_ms, histogram_weight(&sample.histogram)));
+        self.each_window(histograms.map(|sample| (sample.at_ms, histogram_weight(&sample.histogram))), each);
+    }
+
+    /// The sum of the weights of a window's samples, at every step.
+    fn each_window(
+        &self,
+        weights: impl Iterator<Item = (i64, usize)> + Clone,
+        mut each: impl FnMut(usize, usize),
+    ) {
         let (mut after, mut before) = (weights.clone().peekable(), weights.peekable());
-        let (mut inside, mut count) = (0, 0);
+        let mut inside = 0;
         for step in 0..self.clock.grid.count {
             let end_ms = self.clock.time_ms(step);
             while let Some((_, weight)) = after.next_if(|(at_ms, _)| *at_ms <= end_ms) {
@@ -100,9 +108,8 @@ impl<'a> WindowOperator<'a> {
             while let Some((_, weight)) = before.next_if(|(at_ms, _)| *at_ms <= start_ms) {
                 inside -= weight;
             }
-            count += inside;
+            each(step, inside);
         }
-        count
     }
 
     /// Calls `value` for the window of every step that has samples. Counts them.
@@ -136,7 +143,9 @@ impl<'a> WindowOperator<'a> {
             any |= is_present(result);
             column.push(result);
         }
-        self.context.count_queryable(self.clock.grid, in_windows);
+        self.context.count_queryable(self.clock.grid, in_windows, |count| {
+            self.each_window(at_ms.iter().map(|at_ms| (*at_ms, 1)), count);
+        });
         Ok(any)
     }
 
@@ -361,7 +370,11 @@ impl Operator for WindowOperator<'_> {
             self.scratch = scratch;
             self.note_overlaps(&head);
             if !self.samples.histograms.is_empty() {
-                self.context.count_queryable(self.clock.grid, self.histograms_in_windows());
+                let mut in_windows = 0;
+                self.each_window_of_histograms(|_, weight| in_windows += weight);
+                self.context.count_queryable(self.clock.grid, in_windows, |count| {
+                    self.each_window_of_histograms(count);
+                });
                 self.add_histograms(&head, column)?;
                 any = column.any();
             }
