@@ -1,6 +1,5 @@
 //! Who the agent is: enrolment, noticing it, and renewal.
 
-use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,21 +63,6 @@ fn save(folder: &Path, members_file: &Path, enrolled: &Enrolled) -> anyhow::Resu
         write_members(members_file, &enrolled.members).with_context(|| members_file.display().to_string())?;
     }
     enrolled.identity.save(folder)?;
-    hand_over(folder).with_context(|| format!("{}: its owner can not be set", folder.display()))
-}
-
-/// Root enrols, and the service runs as the user that the data folder belongs to: what was written is for that user.
-fn hand_over(folder: &Path) -> std::io::Result<()> {
-    let Some(data) = folder.parent() else { return Ok(()) };
-    let owner = std::fs::metadata(data)?;
-    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
-        return Ok(());
-    }
-    // Links are not followed: that user could point them anywhere.
-    lchown(folder, Some(owner.uid()), Some(owner.gid()))?;
-    for entry in std::fs::read_dir(folder)? {
-        lchown(entry?.path(), Some(owner.uid()), Some(owner.gid()))?;
-    }
     Ok(())
 }
 
