@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use vedette_exposition::protobuf::{Fields, FieldsError, Value, push_bytes};
+use vedette_exposition::protobuf::{Fields, FieldsError, Value, push_bytes, read_label};
 use vedette_model::{Exemplar, Labels, MetricKind};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -206,19 +206,6 @@ fn kind_of(number: u64) -> MetricKind {
         7 => MetricKind::StateSet,
         _ => MetricKind::Unknown,
     }
-}
-
-/// Name and value of a `prometheus.Label`; nothing says that they are UTF-8.
-fn read_label(message: &[u8]) -> Result<(&[u8], &[u8]), FieldsError> {
-    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
-    for field in Fields::of(message) {
-        match field? {
-            (1, Value::Bytes(bytes)) => name = bytes,
-            (2, Value::Bytes(bytes)) => value = bytes,
-            _ => {}
-        }
-    }
-    Ok((name, value))
 }
 
 /// The key of a label set as it is written by a client that sorts, which most do.

@@ -6,7 +6,7 @@ use super::histogram::HistogramMessage;
 use crate::entry::{Exemplar, Sample};
 use crate::float::format_bound;
 use crate::printer::TextPrinter;
-use crate::protobuf::{Fields, FieldsError, Value};
+use crate::protobuf::{Fields, FieldsError, Value, read_label};
 
 /// Bytes of all series' names and labels of one exposition: a long label is repeated with each bucket, so that short
 /// messages could be made to mean any length.
@@ -527,18 +527,6 @@ impl<'a> Timed<'a> {
         }
         Ok(exemplar)
     }
-}
-
-fn read_label(message: &[u8]) -> Result<(&[u8], &[u8]), FieldsError> {
-    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
-    for field in Fields::of(message) {
-        match field? {
-            (1, Value::Bytes(bytes)) => name = bytes,
-            (2, Value::Bytes(bytes)) => value = bytes,
-            _ => {}
-        }
-    }
-    Ok((name, value))
 }
 
 /// A quantile and its value.

@@ -108,6 +108,19 @@ pub fn numbers(value: Value<'_>) -> Result<Vec<u64>, FieldsError> {
     }
 }
 
+/// Name and value of a label (`prometheus.Label`, `io.prometheus.client.LabelPair`); nothing says that they are UTF-8.
+pub fn read_label(message: &[u8]) -> Result<(&[u8], &[u8]), FieldsError> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    for field in Fields::of(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => name = bytes,
+            (2, Value::Bytes(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
 /// Takes a bare number off, as it stands before a message in a stream of them.
 pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, FieldsError> {
     Ok(decode_varint(bytes)?)
