@@ -43,6 +43,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(flags: &Flags, config: Config) -> Result<()> {
     let log_level = logging::start(config.log_format, config.log_level);
+    config.idle_features.say();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(flags, config, &log_level));
     // Queries on blocking threads were told to stop; one that does not listen ends with the process.

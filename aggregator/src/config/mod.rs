@@ -1,5 +1,6 @@
 //! The configuration: file and flags, read once as text and once with meaning.
 
+mod features;
 mod raw;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use vedette_storage::{SERIES_PER_SEGMENT_MAX, StorageConfig};
 
 use crate::cli::Flags;
 use crate::http::HttpLimits;
+use features::IdleFeatures;
 use raw::RawConfig;
 
 /// A configuration that can be used as it is.
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) read: ReadLimits,
     pub(crate) engine: EngineOptions,
     pub(crate) parse: ParseOptions,
+    /// Features of Prometheus that were asked for and change nothing.
+    pub(crate) idle_features: IdleFeatures,
     pub(crate) log_level: tracing::Level,
     pub(crate) log_format: LogFormat,
 }
@@ -124,22 +128,6 @@ impl Config {
         path.clone_into(&mut self.path);
         self.storage.path = path.join("storage");
     }
-
-    fn enable(&mut self, feature: &str) -> Result<(), String> {
-        match feature {
-            "promql-experimental-functions" => self.parse.experimental_functions = true,
-            // Always on, as in Prometheus 3.14, which still takes the name.
-            "promql-duration-expr" => {}
-            "promql-extended-range-selectors" => self.parse.extended_range_selectors = true,
-            "promql-binop-fill-modifiers" => self.parse.fill_modifiers = true,
-            "promql-delayed-name-removal" => self.engine.delayed_name_removal = true,
-            "type-and-unit-labels" => self.engine.type_and_unit_labels = true,
-            "use-start-timestamps" => self.engine.use_start_timestamps = true,
-            "promql-per-step-stats" => self.engine.per_step_stats = true,
-            other => return Err(format!("unknown feature {other:?}")),
-        }
-        Ok(())
-    }
 }
 
 impl Default for Config {
@@ -162,6 +150,7 @@ impl Default for Config {
             read: ReadLimits::default(),
             engine: EngineOptions::default(),
             parse: ParseOptions::default(),
+            idle_features: IdleFeatures::default(),
             log_level: tracing::Level::INFO,
             log_format: LogFormat::Logfmt,
         }
@@ -485,7 +474,12 @@ mod tests {
                 "aggregator.yml:2: storage.generations_max: must be at least 2",
             ),
             ("members:\n  lease: 0s\n", "aggregator.yml:2: members.lease: must be above 0"),
-            ("enable_feature: [x]\n", "aggregator.yml:1: enable_feature: unknown feature \"x\""),
+            (
+                "enable_feature: [promql-duration]\n",
+                "aggregator.yml:1: enable_feature: unknown feature \"promql-duration\"; known are \
+                 promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, \
+                 promql-extended-range-selectors, promql-per-step-stats, type-and-unit-labels, use-start-timestamps",
+            ),
             ("storages: {}\n", "aggregator.yml:1: unknown field `storages`"),
             ("global:\n  scrape_interval: 1s\n", "aggregator.yml:2: unknown field `scrape_interval`"),
             (
