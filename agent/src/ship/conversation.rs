@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError};
+use quinn::Connection;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 use vedette_spool::{LogRange, StoredFrame};
-use vedette_transport::{Connected, ControlReader, ControlWriter, FrameWriter, StreamError, close};
+use vedette_transport::{Connected, ControlWriter, HangUp, LogStreams, closed_with, open_control};
 use vedette_wire::control::{
     AgentMessage, FEATURE_HISTOGRAMS, FEATURE_TARGETS, LogOffer, ReplicaMessage, TargetReport, Targets,
 };
@@ -17,8 +17,6 @@ use crate::shared::{ReplicaNumbers, Shared};
 
 /// A replica's clock that is off by more is worth a line.
 const SKEW_WORTH_SAYING_MS: u64 = 2_000;
-/// How long opening the control stream may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before the spool is read again after it failed.
 const READ_RETRY: Duration = Duration::from_secs(5);
 /// What is said of targets is said again no sooner: an error may be another with every scrape.
@@ -31,7 +29,7 @@ pub(crate) struct Conversation<'a> {
     connection: Connection,
     replica: ReplicaId,
     session: AgentSession,
-    streams: BTreeMap<LogId, FrameWriter>,
+    streams: LogStreams,
     /// Logs that the session knows, and where they end.
     offered: BTreeMap<LogId, BatchSeq>,
     /// Closed logs of which the replica has everything: not to be offered again on this connection.
@@ -54,18 +52,6 @@ pub(crate) struct Ended {
     pub(crate) is_revoked: bool,
 }
 
-/// Ends the conversation.
-enum Stop {
-    Closed(CloseCode, String),
-    Stream(StreamError),
-}
-
-impl From<StreamError> for Stop {
-    fn from(error: StreamError) -> Self {
-        Self::Stream(error)
-    }
-}
-
 impl<'a> Conversation<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
@@ -76,10 +62,10 @@ impl<'a> Conversation<'a> {
         Self {
             shared,
             label,
+            streams: LogStreams::new(connected.connection.clone()),
             connection: connected.connection,
             replica: connected.replica,
             session: AgentSession::new(options),
-            streams: BTreeMap::new(),
             offered: BTreeMap::new(),
             done: BTreeSet::new(),
             refusals_said: BTreeSet::new(),
@@ -93,34 +79,18 @@ impl<'a> Conversation<'a> {
     pub(crate) async fn run(mut self, stop: &CancellationToken) -> Ended {
         let stopped = tokio::select! {
             result = self.converse() => result.err(),
-            () = stop.cancelled() => Some(Stop::Closed(CloseCode::ShuttingDown, "the agent leaves".to_owned())),
+            () = stop.cancelled() => Some(HangUp::Closed(CloseCode::ShuttingDown, "the agent leaves".to_owned())),
         };
         let reason = match stopped {
             None => "the replica ended the conversation".to_owned(),
-            Some(Stop::Closed(code, reason)) => {
-                close(&self.connection, code, &reason);
-                reason
-            }
-            Some(Stop::Stream(error)) => match self.connection.close_reason() {
-                Some(closed) => closed.to_string(),
-                None => {
-                    close(&self.connection, CloseCode::Protocol, &error.to_string());
-                    error.to_string()
-                }
-            },
+            Some(stopped) => stopped.close(&self.connection),
         };
         let is_revoked = closed_with(&self.connection) == Some(CloseCode::Revoked);
         Ended { reason, retry_after: self.retry_after, is_revoked }
     }
 
-    async fn converse(&mut self) -> Result<(), Stop> {
-        let opening = tokio::time::timeout(OPEN_TIMEOUT, self.connection.open_bi()).await;
-        let (send, receive) = match opening {
-            Ok(Ok(streams)) => streams,
-            Ok(Err(error)) => return Err(Stop::Stream(error.into())),
-            Err(_elapsed) => return Err(Stop::Closed(CloseCode::Timeout, "no control stream".to_owned())),
-        };
-        let (mut control, mut messages) = (ControlWriter::new(send), ControlReader::new(receive));
+    async fn converse(&mut self) -> Result<(), HangUp> {
+        let (mut control, mut messages) = open_control(&self.connection).await?;
         let mut changed = self.shared.spool_changed.subscribe();
         changed.mark_unchanged();
         let mut targets = self.shared.targets.subscribe();
@@ -186,30 +156,19 @@ impl<'a> Conversation<'a> {
 
     /// A replica that has nothing of a log any more says so in its answer, and in no acknowledgement.
     fn note_restored(&self, message: &ReplicaMessage) {
-        let resumes = match message {
-            ReplicaMessage::Welcome(welcome) => welcome.resume.as_slice(),
-            ReplicaMessage::Resume(resume) => std::slice::from_ref(resume),
-            ReplicaMessage::Ack(_)
-            | ReplicaMessage::Members(_)
-            | ReplicaMessage::Refuse(_)
-            | ReplicaMessage::SeriesLimit(_) => return,
-        };
         let mut spool = self.shared.spool();
-        for resume in resumes {
+        for resume in message.resumes() {
             spool.set_cursor(self.replica, resume.log, resume.through);
         }
     }
 
-    async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), Stop> {
+    async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), HangUp> {
         match action {
             AgentAction::Send(message) => control.write(&message).await?,
             AgentAction::Welcomed { replica, skew_ms, features } => {
                 self.welcomed(replica, skew_ms, features)?
             }
-            AgentAction::OpenStream { log, live } => {
-                let stream = FrameWriter::open(&self.connection, log, live).await?;
-                self.streams.insert(log, stream);
-            }
+            AgentAction::OpenStream { log, live } => self.streams.open(log, live).await?,
             AgentAction::SendFrames { log, from, start, to, bytes_max } => {
                 let sent = self.send_frames(log, from, start, to, bytes_max).await?;
                 self.session.on_sent(log, sent);
@@ -217,15 +176,11 @@ impl<'a> Conversation<'a> {
             AgentAction::SendGap { log, from, to } => {
                 // What was freed or dropped whole; the spool has a reason for anything else.
                 let frame = encode_gap(from, to, vedette_wire::GapReason::SpoolLost);
-                let frames = [StoredFrame { first: from, last: to, bytes: frame }];
-                let sent = self.send(log, &frames).await?;
+                let frames = vec![StoredFrame { first: from, last: to, bytes: frame }];
+                let sent = self.send(log, frames).await?;
                 self.session.on_sent(log, sent);
             }
-            AgentAction::ResetStream { log } => {
-                if let Some(stream) = self.streams.remove(&log) {
-                    stream.reset(CloseCode::Done);
-                }
-            }
+            AgentAction::ResetStream { log } => self.streams.reset(log),
             AgentAction::Acked { replica, log, through } => {
                 self.shared.spool().set_cursor(replica, log, through);
                 self.shared.spool_touched.notify_one();
@@ -235,9 +190,7 @@ impl<'a> Conversation<'a> {
             AgentAction::LogDone { log, .. } => {
                 self.offered.remove(&log);
                 self.done.insert(log);
-                if let Some(stream) = self.streams.remove(&log) {
-                    stream.finish();
-                }
+                self.streams.finish(log);
             }
             AgentAction::MembersChanged(members) => {
                 // One that knows no members (yet) does not take them from us.
@@ -262,15 +215,15 @@ impl<'a> Conversation<'a> {
                 replica = %self.replica, series = limit.series, not_stored = limit.masked, limit = limit.series_max,
                 "the replica does not store all series: scrape fewer, or raise limits.series_per_agent_max in aggregator.yml"
             ),
-            AgentAction::Close { code, reason } => return Err(Stop::Closed(code, reason)),
+            AgentAction::Close { code, reason } => return Err(HangUp::Closed(code, reason)),
         }
         Ok(())
     }
 
-    fn welcomed(&mut self, replica: ReplicaId, skew_ms: i64, features: u64) -> Result<(), Stop> {
+    fn welcomed(&mut self, replica: ReplicaId, skew_ms: i64, features: u64) -> Result<(), HangUp> {
         if replica != self.replica {
             let reason = format!("replica {} says that it is {replica}", self.replica);
-            return Err(Stop::Closed(CloseCode::Protocol, reason));
+            return Err(HangUp::Closed(CloseCode::Protocol, reason));
         }
         self.note(|numbers| numbers.skew_ms = skew_ms);
         if skew_ms.unsigned_abs() > SKEW_WORTH_SAYING_MS {
@@ -292,7 +245,7 @@ impl<'a> Conversation<'a> {
         start: SendStart,
         to: BatchSeq,
         bytes_max: usize,
-    ) -> Result<Sent, Stop> {
+    ) -> Result<Sent, HangUp> {
         let nothing = Sent { through: from, frames: 0, bytes: 0 };
         let read = {
             let mut spool = self.shared.spool();
@@ -303,7 +256,7 @@ impl<'a> Conversation<'a> {
             spool.read(log, from, to, bytes_max, self.shared.now())
         };
         match read {
-            Ok(frames) => self.send(log, &frames).await,
+            Ok(frames) => self.send(log, frames).await,
             Err(error) => {
                 warn!(%error, "the spool can not be read");
                 self.read_again_at = Some(self.shared.clock.monotonic() + READ_RETRY);
@@ -312,18 +265,9 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn send(&mut self, log: LogId, frames: &[StoredFrame]) -> Result<Sent, Stop> {
-        let mut sent = Sent { through: BatchSeq(0), frames: 0, bytes: 0 };
-        let Some(stream) = self.streams.get_mut(&log) else {
-            debug!(%log, "frames for a stream that is not open");
-            return Ok(sent);
-        };
-        for frame in frames {
-            stream.write(&frame.bytes).await?;
-            sent.through = frame.last;
-            sent.frames += 1;
-            sent.bytes += frame.bytes.len() as u64;
-        }
+    async fn send(&mut self, log: LogId, frames: Vec<StoredFrame>) -> Result<Sent, HangUp> {
+        let frames = frames.into_iter().map(|frame| (frame.last, frame.bytes));
+        let sent = self.streams.send(log, frames).await?;
         self.note(|numbers| {
             numbers.batches_sent += u64::from(sent.frames);
             numbers.bytes_sent += sent.bytes;
@@ -333,14 +277,6 @@ impl<'a> Conversation<'a> {
 
     fn note(&self, change: impl FnOnce(&mut ReplicaNumbers)) {
         change(self.shared.replicas().entry(self.label.clone()).or_default());
-    }
-}
-
-/// What the replica hung up with, if it did.
-fn closed_with(connection: &Connection) -> Option<CloseCode> {
-    match connection.close_reason()? {
-        ConnectionError::ApplicationClosed(closed) => CloseCode::from_code(closed.error_code.into_inner()),
-        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@
 //! | becoming a member, staying one | [`enroll_agent`], [`enroll_replica`], [`renew`] |
 //! | sockets | [`server_endpoint`], [`client_endpoint`], [`Listener`], [`connect`] |
 //! | messages and frames on streams | [`ControlReader`], [`ControlWriter`], [`FrameReader`], [`FrameWriter`] |
+//! | shipping logs | [`open_control`], [`LogStreams`], [`HangUp`] |
 //!
 //! All connections are TLS 1.3 within QUIC. Three protocols share one UDP port and are told apart by ALPN:
 //! [`Protocol::Data`] and [`Protocol::Peer`] are mutually authenticated, [`Protocol::Enroll`] is open to who
@@ -31,6 +32,7 @@ mod members;
 mod parts;
 mod peer;
 mod roll;
+mod shipping;
 mod socket;
 mod stream;
 mod tls;
@@ -55,6 +57,7 @@ pub use peer::{
     tell_deletion,
 };
 pub use roll::{REVOKED_MAX, Roll, RollError, RollStore};
+pub use shipping::{HangUp, LogStreams, closed_with, open_control};
 pub use stream::{ControlReader, ControlWriter, Frame, FrameReader, FrameWriter, StreamError};
 pub use tls::Protocol;
 pub use token::{SECRET_BYTES, Token, TokenError, TokenKind};

@@ -4,7 +4,7 @@
 //! A peer says up to where it has a log. What is behind that is read from the log, for as long as the log has it; of what
 //! is in parts alone the peer learns as a gap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +13,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::{Storage, StorageFault};
 use vedette_transport::{
-    Backoff, Connected, ControlReader, ControlWriter, FrameWriter, Protocol, StreamError, close, connect,
+    Backoff, Connected, ControlWriter, HangUp, LogStreams, Protocol, connect, open_control,
 };
 use vedette_wire::control::{LogOffer, Member, ReplicaMessage};
-use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart, Sent};
+use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart};
 use vedette_wire::{BatchSeq, FrameHeader, GapReason, LogId, ReplicaId, encode_gap};
 
 use crate::Shared;
 
 /// Ended logs that are still offered.
 const ENDED_LOGS_MAX: usize = 64;
-/// How long opening the control stream may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before the log is read again after it could not be.
 const READ_RETRY: Duration = Duration::from_secs(5);
 
@@ -160,33 +158,14 @@ async fn converse(shared: &Arc<Shared>, connected: Connected, stop: &Cancellatio
     shared.pushes.acknowledged.send_modify(|peers| drop(peers.0.insert(replica, BTreeMap::new())));
     let ended = tokio::select! {
         ended = Conversation::new(shared, connected).run() => ended,
-        () = stop.cancelled() => Err(Stop::Closed(CloseCode::ShuttingDown, "the replica leaves".to_owned())),
+        () = stop.cancelled() => Err(HangUp::Closed(CloseCode::ShuttingDown, "the replica leaves".to_owned())),
     };
     shared.pushes.acknowledged.send_modify(|peers| drop(peers.0.remove(&replica)));
     let reason = match ended {
         Ok(()) => "the peer ended the conversation".to_owned(),
-        Err(Stop::Closed(code, reason)) => {
-            close(&connection, code, &reason);
-            reason
-        }
-        Err(Stop::Stream(error)) => {
-            close(&connection, CloseCode::Protocol, &error.to_string());
-            error.to_string()
-        }
+        Err(stopped) => stopped.close(&connection),
     };
     tracing::info!(peer = %replica, reason, "pushes are not shipped to a peer any more");
-}
-
-/// Ends a conversation.
-enum Stop {
-    Closed(CloseCode, String),
-    Stream(StreamError),
-}
-
-impl From<StreamError> for Stop {
-    fn from(error: StreamError) -> Self {
-        Self::Stream(error)
-    }
 }
 
 /// One connection: does what the session says, and tells it what happens.
@@ -194,9 +173,9 @@ struct Conversation<'a> {
     shared: &'a Arc<Shared>,
     connected: Connected,
     session: AgentSession,
-    streams: BTreeMap<LogId, FrameWriter>,
+    streams: LogStreams,
     /// The peer has all of them.
-    done: std::collections::BTreeSet<LogId>,
+    done: BTreeSet<LogId>,
     /// The log could not be read: not to be tried before.
     read_again_at: Option<Duration>,
 }
@@ -209,18 +188,13 @@ impl<'a> Conversation<'a> {
             batch_interval: Duration::ZERO,
             ..AgentOptions::default()
         };
-        let (streams, done) = (BTreeMap::new(), Default::default());
-        Self { shared, connected, session: AgentSession::new(options), streams, done, read_again_at: None }
+        let streams = LogStreams::new(connected.connection.clone());
+        let session = AgentSession::new(options);
+        Self { shared, connected, session, streams, done: BTreeSet::new(), read_again_at: None }
     }
 
-    async fn run(mut self) -> Result<(), Stop> {
-        let opening = tokio::time::timeout(OPEN_TIMEOUT, self.connected.connection.open_bi()).await;
-        let (send, receive) = match opening {
-            Ok(Ok(streams)) => streams,
-            Ok(Err(error)) => return Err(Stop::Stream(error.into())),
-            Err(_elapsed) => return Err(Stop::Closed(CloseCode::Timeout, "no control stream".to_owned())),
-        };
-        let (mut control, mut messages) = (ControlWriter::new(send), ControlReader::new(receive));
+    async fn run(mut self) -> Result<(), HangUp> {
+        let (mut control, mut messages) = open_control(&self.connected.connection).await?;
         let mut logs = self.shared.pushes.own_logs.subscribe();
         self.offer(&mut logs).await;
         self.session.on_connected(self.shared.clock.now());
@@ -277,15 +251,7 @@ impl<'a> Conversation<'a> {
 
     /// What a peer has already is acknowledged by where it goes on.
     fn note_resumed(&self, message: &ReplicaMessage) {
-        let resumes = match message {
-            ReplicaMessage::Welcome(welcome) => welcome.resume.as_slice(),
-            ReplicaMessage::Resume(resume) => std::slice::from_ref(resume),
-            ReplicaMessage::Ack(_)
-            | ReplicaMessage::Members(_)
-            | ReplicaMessage::Refuse(_)
-            | ReplicaMessage::SeriesLimit(_) => return,
-        };
-        resumes.iter().for_each(|resume| self.acknowledge(resume.log, resume.through));
+        message.resumes().iter().for_each(|resume| self.acknowledge(resume.log, resume.through));
     }
 
     fn acknowledge(&self, log: LogId, through: BatchSeq) {
@@ -296,41 +262,37 @@ impl<'a> Conversation<'a> {
         });
     }
 
-    async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), Stop> {
+    async fn perform(&mut self, action: AgentAction, control: &mut ControlWriter) -> Result<(), HangUp> {
         match action {
             AgentAction::Send(message) => control.write(&message).await?,
-            AgentAction::OpenStream { log, live } => {
-                let stream = FrameWriter::open(&self.connected.connection, log, live).await?;
-                self.streams.insert(log, stream);
-            }
+            AgentAction::OpenStream { log, live } => self.streams.open(log, live).await?,
             AgentAction::SendFrames { log, from, start, to, bytes_max } => {
                 let frames = self.frames(log, from, start, to, bytes_max).await;
-                let sent = self.send(log, &frames).await?;
+                // What is no frame would end the stream at the peer.
+                let frames = frames
+                    .into_iter()
+                    .map_while(|frame| Some((FrameHeader::parse(&frame).ok()??.last_seq, frame)));
+                let sent = self.streams.send(log, frames).await?;
                 self.session.on_sent(log, sent);
             }
             AgentAction::SendGap { log, from, to } => {
-                let sent = self.send(log, &[encode_gap(from, to, GapReason::SpoolLost)]).await?;
+                let gap = encode_gap(from, to, GapReason::SpoolLost);
+                let sent = self.streams.send(log, [(to, gap)]).await?;
                 self.session.on_sent(log, sent);
             }
-            AgentAction::ResetStream { log } => {
-                if let Some(stream) = self.streams.remove(&log) {
-                    stream.reset(CloseCode::Done);
-                }
-            }
+            AgentAction::ResetStream { log } => self.streams.reset(log),
             AgentAction::Acked { log, through, .. } => self.acknowledge(log, through),
             // What is pushed has no limit of series.
             AgentAction::SeriesLimited(_) => {}
             AgentAction::LogDone { log, .. } => {
                 self.done.insert(log);
-                if let Some(stream) = self.streams.remove(&log) {
-                    stream.finish();
-                }
+                self.streams.finish(log);
             }
             AgentAction::Refused { reason, message, .. } => {
                 let who = self.connected.replica.to_string();
                 self.shared.refused("peer_refuses_pushes", &who, &format!("{}: {message}", reason.as_str()));
             }
-            AgentAction::Close { code, reason } => return Err(Stop::Closed(code, reason)),
+            AgentAction::Close { code, reason } => return Err(HangUp::Closed(code, reason)),
             // Membership is exchanged elsewhere; a log ends when storage has refused it.
             AgentAction::Welcomed { .. }
             | AgentAction::MembersChanged(_)
@@ -382,18 +344,5 @@ impl<'a> Conversation<'a> {
                 None
             }
         }
-    }
-
-    async fn send(&mut self, log: LogId, frames: &[Vec<u8>]) -> Result<Sent, Stop> {
-        let mut sent = Sent { through: BatchSeq(0), frames: 0, bytes: 0 };
-        let Some(stream) = self.streams.get_mut(&log) else { return Ok(sent) };
-        for frame in frames {
-            let Ok(Some(header)) = FrameHeader::parse(frame) else { break };
-            stream.write(frame).await?;
-            sent.through = header.last_seq;
-            sent.frames += 1;
-            sent.bytes += frame.len() as u64;
-        }
-        Ok(sent)
     }
 }

@@ -244,6 +244,17 @@ impl ControlMessage for AgentMessage {
     }
 }
 
+impl ReplicaMessage {
+    /// Where the replica goes on with logs, as far as this message says so.
+    pub fn resumes(&self) -> &[Resume] {
+        match self {
+            Self::Welcome(welcome) => &welcome.resume,
+            Self::Resume(resume) => std::slice::from_ref(resume),
+            Self::Ack(_) | Self::Members(_) | Self::Refuse(_) | Self::SeriesLimit(_) => &[],
+        }
+    }
+}
+
 impl ControlMessage for ReplicaMessage {
     fn kind(&self) -> u8 {
         match self {
