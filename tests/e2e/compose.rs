@@ -1,6 +1,6 @@
 //! `packaging/compose` without Docker: the file's services run as it says, each in a network namespace with a root of its own
-//! that it can not write, as the user of its image, with its volumes; images and their start are not tested. nginx is the
-//! real one.
+//! that it can not write, as the user of its image, with its capabilities and volumes; images and their start are not tested.
+//! nginx is the real one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -274,9 +274,14 @@ impl Machine {
             script += &format!("mount --bind {} {}\n", source.display(), target.display());
         }
         script += &format!("mount -o remount,bind,ro {}\n", root.display());
-        let user =
-            if settings["image"] == "debian:12-slim" { "0:0".to_owned() } else { format!("{USER}:{USER}") };
-        script += &format!("cd /\nexec chroot --userspec={user} {} \"$@\"\n", root.display());
+        let user = if settings["image"] == "debian:12-slim" { 0 } else { USER };
+        let kept: String =
+            strings(&settings["cap_add"]).iter().map(|name| format!(",+{}", name.to_lowercase())).collect();
+        script += &format!(
+            "cd /\nexec chroot {} setpriv --reuid={user} --regid={user} --clear-groups --no-new-privs \
+             --bounding-set=-all{kept} --inh-caps=-all -- \"$@\"\n",
+            root.display()
+        );
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.network.host(self.number(service)?)])
