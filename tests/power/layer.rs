@@ -9,22 +9,22 @@ use anyhow::{Result, ensure};
 use rustix::io::Errno;
 use vedette_tests::{Disk, Fault, Loss, Operation};
 
-/// A disk on which `act` has worked and then the power was lost.
+/// A disk on which `act` has worked and then the power was lost, and the folder that it is in, which outlives it.
 fn after(
     loss: Loss,
     seed: u64,
     act: impl Fn(&Disk) -> Result<()>,
-) -> Result<Option<(Disk, tempfile::TempDir)>> {
+) -> Result<Option<(tempfile::TempDir, Disk)>> {
     let dir = tempfile::tempdir()?;
     let Some(mut disk) = Disk::mount(&dir.path().join("disk"))? else { return Ok(None) };
     act(&disk)?;
     disk.restore(loss, seed)?;
-    Ok(Some((disk, dir)))
+    Ok(Some((dir, disk)))
 }
 
 /// What of `path` there is after everything that was not synced is lost.
 fn left(path: &str, act: impl Fn(&Path) -> Result<()>) -> Result<Option<String>> {
-    let Some((disk, _dir)) = after(Loss::All, 0, |disk| act(disk.path()))? else { return Ok(None) };
+    let Some((_dir, disk)) = after(Loss::All, 0, |disk| act(disk.path()))? else { return Ok(None) };
     Ok(Some(fs::read_to_string(disk.path().join(path)).unwrap_or_else(|error| error.kind().to_string())))
 }
 
@@ -163,7 +163,7 @@ fn half_synced(disk: &Disk) -> Result<()> {
 
 /// The first bytes of the sectors that were not synced, and whether what was synced is intact.
 fn unsynced_sectors(loss: Loss, seed: u64) -> Result<Option<Vec<u8>>> {
-    let Some((disk, _dir)) = after(loss, seed, half_synced)? else { return Ok(None) };
+    let Some((_dir, disk)) = after(loss, seed, half_synced)? else { return Ok(None) };
     let bytes = fs::read(disk.path().join("a"))?;
     let sectors: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
     ensure!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])), "a sector is torn");
