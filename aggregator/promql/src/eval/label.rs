@@ -83,8 +83,11 @@ pub(crate) fn split_replacement(text: &str) -> Vec<Piece> {
             rest = after;
             continue;
         }
+        // With a zero before it, a number is the name of a group to Go, and no group has such a name.
+        let is_number =
+            name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
         pieces.push(match name.parse() {
-            Ok(number) if name.bytes().all(|byte| byte.is_ascii_digit()) => Piece::Number(number),
+            Ok(number) if is_number => Piece::Number(number),
             _ => Piece::Name(name.to_owned()),
         });
         rest = after_name;
