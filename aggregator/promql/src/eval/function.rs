@@ -8,8 +8,8 @@ use crate::error::QueryError;
 use crate::eval::calendar::Civil;
 use crate::eval::column::{ABSENT, Column, SeriesHead, is_present, without_metric};
 use crate::eval::context::Context;
-use crate::eval::hyperbolic;
 use crate::eval::operator::Operator;
+use crate::eval::{exponential, hyperbolic};
 use crate::value::SampleValue;
 
 /// A function from value to value.
@@ -21,11 +21,11 @@ pub(crate) fn simple(name: &str) -> Option<Simple> {
         "abs" => f64::abs,
         "ceil" => f64::ceil,
         "floor" => f64::floor,
-        "exp" => f64::exp,
+        "exp" => exponential::exp,
         "sqrt" => f64::sqrt,
-        "ln" => f64::ln,
+        "ln" => exponential::ln,
         "log2" => f64::log2,
-        "log10" => f64::log10,
+        "log10" => exponential::log10,
         "sin" => f64::sin,
         "cos" => f64::cos,
         "tan" => f64::tan,

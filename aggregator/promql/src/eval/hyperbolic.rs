@@ -3,6 +3,8 @@
 
 use std::f64::consts::LN_2;
 
+use crate::eval::exponential::exp;
+
 /// From here on `x * x + 1` is `x * x`: 2^28.
 const LARGE: f64 = 268_435_456.0;
 /// Below, what is added to `x` is less than a float holds.
@@ -12,12 +14,12 @@ const ONE_SIDED: f64 = 21.0;
 
 /// Infinite as soon as `e^x` is, a little before its half would be.
 pub(crate) fn sinh(x: f64) -> f64 {
-    if x.abs() > ONE_SIDED { (x.abs().exp() * 0.5).copysign(x) } else { x.sinh() }
+    if x.abs() > ONE_SIDED { (exp(x.abs()) * 0.5).copysign(x) } else { x.sinh() }
 }
 
 /// Infinite as soon as `e^x` is.
 pub(crate) fn cosh(x: f64) -> f64 {
-    if x.abs() > ONE_SIDED { x.abs().exp() * 0.5 } else { x.cosh() }
+    if x.abs() > ONE_SIDED { exp(x.abs()) * 0.5 } else { x.cosh() }
 }
 
 pub(crate) fn asinh(x: f64) -> f64 {

@@ -17,6 +17,7 @@ mod classic;
 mod column;
 mod context;
 mod duration;
+mod exponential;
 mod expression;
 mod extended;
 mod extended_histogram;

@@ -1,6 +1,8 @@
 //! Powers as Go's library computes them: by squaring, so that what is printed of them, and what a remainder leaves of
 //! large ones, is the same to the last bit where the exponent is whole.
 
+use crate::eval::exponential::ln;
+
 /// Beyond these exponents of two there is nothing but zero and infinity, whatever follows.
 const EXPONENT_MAX: i64 = 1 << 12;
 /// From here on a whole number is even, and its powers are zero, one or infinite.
@@ -23,7 +25,7 @@ pub(crate) fn pow(x: f64, y: f64) -> f64 {
             part -= 1.0;
             whole += 1.0;
         }
-        result = (part * x.ln()).exp();
+        result = (part * ln(x)).exp();
     }
     let (mut square, mut square_exponent) = split(x);
     let mut exponent = 0;
@@ -102,6 +104,7 @@ mod tests {
             (-0.0, -3.0, f64::NEG_INFINITY),
             (-1.0, f64::INFINITY, 1.0),
             (-1.5, 1e300, f64::INFINITY),
+            (1e-310, 0.001, 0.492_094_217_643_093_3),
         ] {
             assert_eq!(pow(x, y), wanted, "{x} ^ {y}");
         }
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn powers_are_those_of_everybody() {
-        for x in [1e-310f64, 1e-300, 0.3, 0.99, 1.7, 12.5, 1e10, 1e300] {
+        for x in [1e-300f64, 0.3, 0.99, 1.7, 12.5, 1e10, 1e300] {
             for y in [-7.0, -2.5, -0.3, 0.1, 0.75, 1.0, 3.0, 20.25] {
                 let (ours, theirs) = (pow(x, y), x.powf(y));
                 let near = (ours - theirs).abs() <= 1e-12 * theirs.abs() + 1e-320;
