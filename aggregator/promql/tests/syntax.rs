@@ -29,6 +29,11 @@ fn prints_as_prometheus() {
         ("sum without() (x)", "sum without () (x)"),
         ("-2^3", "-2 ^ 3"),
         ("a+b*c", "a + b * c"),
+        (
+            "x{a='\u{0}\u{7f}é❤\u{fe0f}e\u{301}\u{200d}\u{a0}😀'}",
+            "x{a=\"\\x00\\x7fé❤\u{fe0f}e\u{301}\\u200d\\u00a0😀\"}",
+        ),
+        ("1s1ms * 5ms", "1s * 5ms"),
         ("x{b='2',a=\"1\"}[300s] offset 5m", "x{a=\"1\",b=\"2\"}[5m] offset 5m"),
         ("x offset -60m", "x offset -1h"),
         ("x @ 1.5", "x @ 1.500"),

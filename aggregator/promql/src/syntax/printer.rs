@@ -79,7 +79,8 @@ pub(crate) const fn sign_text(sign: Sign) -> &'static str {
 fn write_number(f: &mut fmt::Formatter<'_>, value: NumberValue, duration: bool) -> fmt::Result {
     let NumberValue(value) = value;
     if duration {
-        return f.write_str(&format_duration((value * 1000.0).round() as i64));
+        // By way of nanoseconds, as Prometheus does: 1s1ms is 1000999999 of them, and so 1s.
+        return f.write_str(&format_duration((value * 1e9) as i64 / 1_000_000));
     }
     f.write_str(&format_plain(value))
 }
@@ -272,8 +273,11 @@ fn push_escaped(out: &mut String, text: &str) {
     }
 }
 
-/// Near Go's `unicode.IsPrint`: Rust's own idea of what needs no escape when debugging.
+/// Near Go's `unicode.IsPrint`: Rust's own idea of what needs no escape when debugging, after another character, as what
+/// joins one is printed to Go.
 fn is_printable(character: char) -> bool {
-    let mut escaped = character.escape_debug();
-    escaped.next() != Some('\\') || escaped.next() != Some('u')
+    if character.is_ascii() {
+        return character == ' ' || character.is_ascii_graphic();
+    }
+    format!("a{character}").escape_debug().nth(1) != Some('\\')
 }
