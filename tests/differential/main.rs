@@ -7,6 +7,7 @@ mod forms;
 mod grammar;
 mod mutations;
 mod newer;
+mod printed;
 mod random;
 mod read;
 mod statistics;

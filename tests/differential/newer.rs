@@ -1,7 +1,8 @@
 //! Where Vedette is to answer otherwise than Prometheus 3.5: what newer releases changed, whose scripts are the reference
 //! of the language. Each is as narrow as can be, and checked rather than passed over.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use serde_json::Value;
 use vedette_tests::Api;
 use vedette_tests::compare::{Question, Reply, Times};
 
@@ -12,16 +13,16 @@ const FUNCTIONS: [&str; 6] = ["start", "end", "step", "range", "first_over_time"
 const OF_SUMS: [&str; 3] = ["histogram_count", "histogram_sum", "histogram_avg"];
 
 /// A question with its two replies.
-struct Asked<'a> {
-    question: &'a Question,
-    theirs: &'a Reply,
-    ours: &'a Reply,
+pub(crate) struct Asked<'a> {
+    pub(crate) question: &'a Question,
+    pub(crate) theirs: &'a Reply,
+    pub(crate) ours: &'a Reply,
 }
 
 type Test = fn(&Asked<'_>) -> bool;
 
 /// Changes, and how to tell them.
-const CHANGES: [(&str, Test); 12] = [
+const CHANGES: [(&str, Test); 13] = [
     ("the language has grown", |asked| {
         asked.theirs.status == 400 && is_newer_language(&asked.question.query)
     }),
@@ -72,6 +73,9 @@ const CHANGES: [(&str, Test); 12] = [
         let takes_over = ["group_left (__name__)", "group_right (__name__)"];
         asked.asks_any(&["bool"]) && asked.asks_any(&takes_over) && !asked.ours.is_error()
     }),
+    ("what lies in a first bucket without a lower end is a number", |asked| {
+        asked.asks_any(&["histogram_fraction"]) && asked.has_numbers_for_nan()
+    }),
     ("a negative histogram is no counter", |asked| {
         let text = "this native histogram metric is not a counter";
         let is_negated = asked.asks_any(&["-"]) && asked.asks_any(&[":"]);
@@ -87,8 +91,11 @@ pub(crate) fn reason(
     prometheus: &Api,
 ) -> Result<Option<&'static str>> {
     let asked = Asked { question, theirs, ours };
-    if let Some((change, _)) = CHANGES.iter().find(|(_, is_it)| is_it(&asked)) {
+    if let Some(change) = change(&asked) {
         return Ok(Some(change));
+    }
+    if asked.is_overwritten(prometheus)? {
+        return Ok(Some("histograms of a subquery are copied, and no later query writes over what it reads"));
     }
     if asked.is_name_kept() {
         return Ok(Some("a name that was to be removed at the end stays to be removed"));
@@ -97,6 +104,11 @@ pub(crate) fn reason(
         return Ok(Some("a comparison finds two partners even where it filters both"));
     }
     Ok(None)
+}
+
+/// Which of [`CHANGES`] it is.
+pub(crate) fn change(asked: &Asked<'_>) -> Option<&'static str> {
+    CHANGES.iter().find(|(_, is_it)| is_it(asked)).map(|(change, _)| *change)
 }
 
 fn told(reply: &Reply, text: &str) -> bool {
@@ -122,7 +134,29 @@ fn is_newer_language(query: &str) -> bool {
 
 impl Asked<'_> {
     fn asks_any(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.question.query.contains(word))
+        let query = self.question.query.to_lowercase();
+        let query = query.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.iter().any(|word| query.contains(word))
+    }
+
+    /// Whether the replies differ in nothing but that Vedette has numbers where Prometheus has NaN.
+    fn has_numbers_for_nan(&self) -> bool {
+        let mut ours = self.ours.clone();
+        let theirs = self.theirs.body["data"]["result"].as_array();
+        let result = ours.body.pointer_mut("/data/result");
+        for series in result.and_then(Value::as_array_mut).into_iter().flatten() {
+            let other = theirs.into_iter().flatten().find(|other| other["metric"] == series["metric"]);
+            let Some(other) = other else { return false };
+            let count = other["values"].as_array().map_or(0, Vec::len);
+            for place in (0..count).map(|at| format!("/values/{at}/1")).chain(["/value/1".to_owned()]) {
+                if other.pointer(&place).is_some_and(|value| value == "NaN")
+                    && let Some(value) = series.pointer_mut(&place)
+                {
+                    *value = "NaN".into();
+                }
+            }
+        }
+        self.question.difference(self.theirs, &ours).is_none()
     }
 
     /// With names that are removed at the end: 3.5 forgets inside of these functions that one was to be.
@@ -138,6 +172,17 @@ impl Asked<'_> {
             && self.question.difference(&unnamed(self.theirs), &unnamed(self.ours)).is_none()
     }
 
+    /// 3.5 gives memory back that two histograms of a subquery share, so that a later query which gets it reads one and
+    /// writes over the other (3.6 copies them, #16879). With nothing to get, the same Prometheus answers as Vedette: two
+    /// collections of garbage empty its pools.
+    fn is_overwritten(&self, prometheus: &Api) -> Result<bool> {
+        for _ in 0..2 {
+            let (status, ..) = prometheus.raw("GET", "/debug/pprof/heap?gc=1", &[], &[])?;
+            ensure!(status == 200, "no garbage was collected: {status}");
+        }
+        Ok(self.question.difference(&self.question.ask(prometheus)?, self.ours).is_none())
+    }
+
     /// Two series of one side have the same partner, and the comparison leaves no two of them: only newer releases see it.
     /// 3.5 does see it where comparisons give 0 and 1 instead of leaving any out.
     fn is_hidden_duplicate(&self, prometheus: &Api) -> Result<bool> {
@@ -145,13 +190,43 @@ impl Asked<'_> {
         if self.theirs.is_error() || self.ours.status != 422 || !told(self.ours, multiple) {
             return Ok(false);
         }
-        let mut counting = self.question.clone();
-        for operator in ["==", "!=", "<=", ">=", "<", ">"] {
-            counting.query = counting.query.replace(&format!(" {operator} "), &format!(" {operator} bool "));
-        }
-        counting.query = counting.query.replace("bool bool", "bool");
+        let counting = Question { query: counting(&self.question.query), ..self.question.clone() };
         Ok(told(&counting.ask(prometheus)?, multiple))
     }
+}
+
+/// The query with comparisons that give 0 and 1.
+fn counting(query: &str) -> String {
+    let mut counting = String::new();
+    let mut rest = query;
+    while let Some(at) = rest.find(['=', '!', '<', '>']) {
+        let length = rest[at..].find(|character| !"=!<>".contains(character)).unwrap_or(rest.len() - at);
+        let (before, after) = rest.split_at(at + length);
+        counting.push_str(before);
+        rest = after;
+        let is_comparison = ["==", "!=", "<=", ">=", "<", ">"].contains(&&before[at..]);
+        // A matcher has no space before its value.
+        if is_comparison && rest.starts_with(char::is_whitespace) && !starts_with_bool(rest) {
+            counting.push_str(" bool");
+        }
+    }
+    counting.push_str(rest);
+    counting
+}
+
+/// After spaces and comments.
+fn starts_with_bool(text: &str) -> bool {
+    let text = text.trim_start();
+    match text.strip_prefix('#').and_then(|comment| comment.split_once('\n')) {
+        Some((_, text)) => starts_with_bool(text),
+        None => text.to_lowercase().starts_with("bool"),
+    }
+}
+
+#[test]
+fn comparisons_become_counting_ones() {
+    assert_eq!(counting("a{b!=\"1\"} <= b\n>\nbool c"), "a{b!=\"1\"} <= bool b\n>\nbool c");
+    assert_eq!(counting("a != on (b) 1 == # <\n BOOL 2"), "a != bool on (b) 1 == # <\n BOOL 2");
 }
 
 #[test]

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use vedette_tests::compare::Question;
 use vedette_tests::unix_ms;
 
@@ -40,11 +40,7 @@ fn random_queries_are_answered_as_by_prometheus_when_names_are_removed_at_the_en
 
 fn compare(features: &str, queries_default: usize) -> Result<()> {
     let queries = number("VEDETTE_QUERIES")?.map_or(queries_default, |queries| queries as usize);
-    let seed = match number("VEDETTE_SEED")? {
-        Some(seed) => seed,
-        None if queries == queries_default => SEED,
-        None => rand::random::<u32>().into(),
-    };
+    let seed = seed(queries == queries_default)?;
     println!("VEDETTE_SEED={seed} VEDETTE_QUERIES={queries} ({features})");
     let Some(pair) = Pair::with_features(features)? else { return Ok(()) };
     let end = unix_ms() / data::INTERVAL_MS * data::INTERVAL_MS - 60_000;
@@ -56,7 +52,8 @@ fn compare(features: &str, queries_default: usize) -> Result<()> {
     let mut missed = Missed::default();
     for asked in 0..queries {
         let times = times::times(&mut random, end);
-        let question = Question { query: grammar.query(), times, parameters: times::parameters(&mut random) };
+        let (parameters, by_url) = (times::parameters(&mut random), random.random_ratio(1, 8));
+        let question = Question { query: grammar.query(), times, parameters, by_url };
         let replies = (question.ask(&theirs)?, question.ask(&ours)?);
         failed += usize::from(replies.0.is_error());
         empty += usize::from(replies.0.is_empty());
@@ -85,7 +82,16 @@ fn compare(features: &str, queries_default: usize) -> Result<()> {
     missed.none(queries / MUTATED_EVERY * 3)
 }
 
-fn number(variable: &str) -> Result<Option<u64>> {
+/// The one that is asked for, else the same each time for CI.
+pub(crate) fn seed(is_default: bool) -> Result<u64> {
+    Ok(match number("VEDETTE_SEED")? {
+        Some(seed) => seed,
+        None if is_default => SEED,
+        None => rand::random::<u32>().into(),
+    })
+}
+
+pub(crate) fn number(variable: &str) -> Result<Option<u64>> {
     let text = std::env::var(variable).ok();
     text.map(|text| text.parse().with_context(|| format!("{variable}={text}"))).transpose()
 }

@@ -36,6 +36,7 @@ const LOOKBACKS: [&str; 14] =
     ["1m", "15s", "1s", "0", "-5", "x", "1h", "500ms", "20", "0.02", "1e300", "5m", "NaN", "1h1h"];
 const LIMITS: [&str; 10] = ["1", "2", "5", "0", "-1", "x", "1.5", "+3", "1000", "99999999999999999999"];
 const TIMEOUTS: [&str; 7] = ["30s", "1m", "100", "x", "1e300", "1d1h", "NaN s"];
+const STATS: [&str; 4] = ["", "all", "true", "x"];
 /// Steps that a range query takes at most here.
 const STEPS_MAX: i64 = 300;
 
@@ -91,8 +92,47 @@ fn time(random: &mut StdRng, ms: i64) -> String {
         0 => pick(random, &TIMES).to_owned(),
         // Between two milliseconds.
         1..=4 => format!("{}4", seconds(ms)),
+        // In the form of large numbers.
+        5 => format!("{:e}", ms as f64 / 1000.0),
+        6..=12 => rfc3339(ms, [0, 0, 60, -210, 1439][random.random_range(0..5)], random.random_range(0..10)),
         _ => seconds(ms),
     }
+}
+
+/// With an offset in minutes, and as many digits after the second.
+fn rfc3339(ms: i64, offset: i64, digits: usize) -> String {
+    let local = ms.div_euclid(1000) + offset * 60;
+    let (year, month, day) = date(local.div_euclid(86_400));
+    let (hour, minute, second) = (local / 3600 % 24, local / 60 % 60, local % 60);
+    let mut text = format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    if digits > 0 {
+        let fraction = format!("{:03}000000", ms.rem_euclid(1000));
+        text = format!("{text}.{}", &fraction[..digits]);
+    }
+    let sign = if offset < 0 { '-' } else { '+' };
+    let offset = offset.abs();
+    if offset == 0 {
+        format!("{text}Z")
+    } else {
+        format!("{text}{sign}{:02}:{:02}", offset / 60, offset % 60)
+    }
+}
+
+/// Of a number of days since 1970.
+fn date(days: i64) -> (i64, i64, i64) {
+    let is_leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let (mut year, mut rest) = (1970, days);
+    while rest >= 365 + i64::from(is_leap(year)) {
+        rest -= 365 + i64::from(is_leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + i64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while rest >= lengths[month] {
+        rest -= lengths[month];
+        month += 1;
+    }
+    (year, month as i64 + 1, rest + 1)
 }
 
 fn seconds(ms: i64) -> String {
@@ -102,12 +142,22 @@ fn seconds(ms: i64) -> String {
 /// None, most of the time.
 pub(crate) fn parameters(random: &mut StdRng) -> Vec<(&'static str, String)> {
     let mut parameters = Vec::new();
-    for (name, one_in, values) in
-        [("lookback_delta", 10, &LOOKBACKS[..]), ("limit", 16, &LIMITS), ("timeout", 30, &TIMEOUTS)]
-    {
+    for (name, one_in, values) in [
+        ("lookback_delta", 10, &LOOKBACKS[..]),
+        ("limit", 16, &LIMITS),
+        ("timeout", 30, &TIMEOUTS),
+        ("stats", 30, &STATS),
+    ] {
         if random.random_ratio(1, one_in) {
             parameters.push((name, pick(random, values).to_owned()));
         }
     }
     parameters
+}
+
+#[test]
+fn times_are_dates() {
+    assert_eq!(rfc3339(1_583_020_799_123, 0, 3), "2020-02-29T23:59:59.123Z");
+    assert_eq!(rfc3339(1_583_020_799_123, -210, 1), "2020-02-29T20:29:59.1-03:30");
+    assert_eq!(rfc3339(1_767_225_600_007, 60, 9), "2026-01-01T01:00:00.007000000+01:00");
 }

@@ -75,16 +75,15 @@ impl Api {
     /// Status and body of an endpoint, whatever it answers. Prometheus answers any bytes that it was asked for.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<(u16, Value)> {
         let form = parameters.iter().copied();
-        let mut response = self
-            .client
-            .post(format!("{}{path}", self.url))
-            .send_form(form)
-            .with_context(|| path.to_owned())?;
-        let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        let body = String::from_utf8_lossy(&body);
-        let body = serde_json::from_str(&body).with_context(|| format!("{path}: {status}: {body}"))?;
-        Ok((status, body))
+        let response = self.client.post(format!("{}{path}", self.url)).send_form(form);
+        lossy(path, response.with_context(|| path.to_owned())?)
+    }
+
+    /// The same with the parameters in the URL.
+    pub fn ask_by_url(&self, path: &str, parameters: &[(&str, &str)]) -> Result<(u16, Value)> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = request.query_pairs(parameters.iter().copied()).call();
+        lossy(path, response.with_context(|| path.to_owned())?)
     }
 
     /// An instant query at `at_ms`, or now.
@@ -131,6 +130,15 @@ impl Api {
         }
         Ok(sum)
     }
+}
+
+/// Status and body, whatever bytes are in it.
+fn lossy(path: &str, mut response: ureq::http::Response<ureq::Body>) -> Result<(u16, Value)> {
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+    let body = String::from_utf8_lossy(&body);
+    let body = serde_json::from_str(&body).with_context(|| format!("{path}: {status}: {body}"))?;
+    Ok((status, body))
 }
 
 fn seconds(ms: i64) -> String {

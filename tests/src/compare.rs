@@ -16,6 +16,8 @@ pub struct Question {
     pub times: Times,
     /// Further parameters: name and value.
     pub parameters: Vec<(&'static str, String)>,
+    /// All of it is in the URL, rather than in a form.
+    pub by_url: bool,
 }
 
 /// The times of a [`Question`].
@@ -64,7 +66,7 @@ impl Reply {
 impl Question {
     /// An expression alone.
     pub fn new(query: impl Into<String>, times: Times) -> Self {
-        Self { query: query.into(), times, parameters: Vec::new() }
+        Self { query: query.into(), times, parameters: Vec::new(), by_url: false }
     }
 
     /// Puts it.
@@ -81,7 +83,7 @@ impl Question {
                 "/api/v1/query_range"
             }
         };
-        let (status, body) = api.ask(path, &form)?;
+        let (status, body) = if self.by_url { api.ask_by_url(path, &form) } else { api.ask(path, &form) }?;
         Ok(Reply { status, body })
     }
 

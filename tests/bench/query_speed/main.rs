@@ -191,7 +191,7 @@ fn question(query: &Query, extent: &Extent) -> Question {
         Span::Hour => range(extent.end_ms - 3_600_000, "15"),
         Span::All => range(extent.start_ms(), "60"),
     };
-    Question { query: query.text.to_owned(), times, parameters: Vec::new() }
+    Question { query: query.text.to_owned(), times, parameters: Vec::new(), by_url: false }
 }
 
 /// That Vedette answers what Prometheus answers, and something.

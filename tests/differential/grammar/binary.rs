@@ -38,15 +38,19 @@ impl Grammar {
             6 => format!("({} {} {left})", self.scalar(depth), self.pick(&COMPARISON)),
             7 => format!("({left} {}{} {})", self.pick(&COMPARISON), self.matching(), self.vector(depth)),
             8 => self.chain(depth),
+            9 if self.one_in(8) => {
+                format!("({left} {}{} {})", self.pick(&SETS), self.matching(), self.vector(depth))
+            }
             _ => format!("({left} {} {})", self.pick(&COMPARISON), self.scalar(depth)),
         }
     }
 
     /// Several operators in a row, for who binds first.
     fn chain(&mut self, depth: u32) -> String {
-        let mut chain = self.instant_selector();
+        let mut chain = format!("{}{}", self.pick(&["", "", "-", "+"]), self.instant_selector());
         for _ in 0..self.random.random_range(2..5) {
             let right = if self.one_in(2) { self.scalar(depth.min(1)) } else { self.instant_selector() };
+            let right = format!("{}{right}", self.pick(&["", "", "", "-"]));
             let operator = match self.random.random_range(0..6) {
                 0 => self.pick(&SETS),
                 1 => self.pick(&COMPARISON),

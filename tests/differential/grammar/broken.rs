@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 
 use super::Grammar;
-use super::words::{DURATION_FORMS, KEYWORDS, NUMBER_FORMS, ODD, REGEXES, STRING_FORMS};
+use super::words::{DURATION_FORMS, KEYWORDS, NUMBER_FORMS, ODD, REGEXES, SELECTORS, STRING_FORMS};
 
 impl Grammar {
     /// A query with something wrong in it, most of the time.
@@ -12,7 +12,7 @@ impl Grammar {
         let place = self.random.random_range(0..characters.len().max(1));
         let (before, after) = characters.split_at(place.min(characters.len()));
         let text = |characters: &[char]| characters.iter().collect::<String>();
-        match self.random.random_range(0..17) {
+        match self.random.random_range(0..19) {
             0 => text(before),
             1 => format!("{}{}", text(before), text(after.get(1..).unwrap_or_default())),
             2..=4 => format!("{}{}{}", text(before), self.pick(&ODD), text(after)),
@@ -31,8 +31,39 @@ impl Grammar {
             ),
             14 => format!("gauge{{a{}\"{}\"}}", self.pick(&["=~", "!~"]), self.pick(&REGEXES)),
             15 => self.pick(&NUMBER_FORMS).to_owned(),
+            16 => self.pick(&SELECTORS).to_owned(),
+            17 => self.operators_misused(&query),
             _ => self.pick(&STRING_FORMS).to_owned(),
         }
+    }
+
+    /// Operators with what is not theirs.
+    fn operators_misused(&mut self, query: &str) -> String {
+        const FORMS: [&str; 22] = [
+            "Q + bool Q",
+            "Q and bool Q",
+            "1 == 1",
+            "1 and 1",
+            "Q or 1",
+            "Q and on (a) group_left Q",
+            "Q unless ignoring (a) group_right (b) Q",
+            "Q + group_left Q",
+            "Q + on (a) group_left (a) Q",
+            "Q + on (a) ignoring (b) Q",
+            "Q == bool bool Q",
+            "bool Q",
+            "Q bool == Q",
+            "1 + on (a) 2",
+            "Q * on (a) 2",
+            "1 > bool on () 2",
+            "\"a\" + \"b\"",
+            "Q == \"a\"",
+            "-Q[5m]",
+            "Q[5m] + Q[5m]",
+            "Q =~ Q",
+            "Q = Q",
+        ];
+        self.pick(&FORMS).replace('Q', query)
     }
 
     /// A word less, twice, or two in each other's place.
@@ -88,7 +119,7 @@ impl Grammar {
 
     /// Arguments that are too many, too few, or of another type.
     fn wrong_call(&mut self, query: &str) -> String {
-        const CALLS: [&str; 30] = [
+        const CALLS: [&str; 44] = [
             "rate(Q)",
             "rate(gauge[5m], Q)",
             "rate()",
@@ -119,6 +150,20 @@ impl Grammar {
             "sum by a (gauge)",
             "sum by (a) by (b) (gauge)",
             "-\"a\"",
+            "holt_winters(gauge[5m], 0.5, 0.5)",
+            "sort_by_label(Q)",
+            "sort_by_label(Q, 1)",
+            "label_join(Q, \"a\")",
+            "label_replace(Q, \"a\", \"b\", \"c\", d)",
+            "absent(gauge[5m])",
+            "absent_over_time(Q)",
+            "day_of_week(Q, Q)",
+            "time() offset 5m",
+            "sum(Q) offset 5m",
+            "(Q) offset 5m",
+            "gauge offset 5m offset 5m",
+            "gauge @ 5 @ 6",
+            "gauge[5m][5m]",
         ];
         self.pick(&CALLS).replace('Q', query)
     }

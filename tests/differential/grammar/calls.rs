@@ -4,18 +4,19 @@ use rand::RngExt as _;
 
 use super::Grammar;
 use super::words::{
-    AGGREGATIONS, DATES, EXACT, HISTOGRAM, MATH, NUMBERED, OVER_TIME, QUANTILES, RANGES, UNEQUAL,
+    AGGREGATIONS, BOUNDS, DATES, EXACT, HISTOGRAM, MATH, NUMBERED, OVER_TIME, QUANTILES, RANGES, REGEXES,
+    REPLACEMENTS, TOP_COUNTS, UNEQUAL,
 };
 
 impl Grammar {
     pub(super) fn over_time(&mut self, depth: u32) -> String {
         let matrix = self.matrix(depth);
         match self.random.random_range(0..13) {
-            0 => format!("quantile_over_time({}, {matrix})", self.pick(&QUANTILES)),
+            0 => format!("quantile_over_time({}, {matrix})", self.parameter(depth, &QUANTILES)),
             1 => {
                 format!(
                     "predict_linear({matrix}, {})",
-                    self.pick(&["60", "-3600", "0", "1h", "time()", "NaN"])
+                    self.parameter(depth, &["60", "-3600", "0", "1h", "time()", "NaN"])
                 )
             }
             2 => format!(
@@ -32,7 +33,7 @@ impl Grammar {
     }
 
     fn grouping(&mut self) -> String {
-        let labels = match self.random.random_range(0..9) {
+        let labels = match self.random.random_range(0..12) {
             0 => "",
             1 => "a",
             2 => "b",
@@ -41,6 +42,9 @@ impl Grammar {
             5 => "\"x.y\", \"a\"",
             6 => "__name__",
             7 => "a, a,",
+            8 => "by, on, sum",
+            9 => "'ü', `b`",
+            10 => "job, le, a, b",
             _ => "a, none",
         };
         match self.random.random_range(0..3) {
@@ -52,23 +56,21 @@ impl Grammar {
 
     pub(super) fn aggregation(&mut self, depth: u32) -> String {
         let (mut grouping, vector) = (self.grouping(), self.vector(depth));
-        let parameter = |random: &mut Self, words: &[&str]| {
-            if random.one_in(8) { random.scalar(depth) } else { random.pick(words).to_owned() }
-        };
         let (name, arguments) = match self.random.random_range(0..14) {
             0 | 1 => {
                 let name = self.pick(&["topk", "bottomk"]);
-                let count = parameter(self, &["1", "2", "3", "0", "-1", "100", "2.9", "1e30", "NaN"]);
+                let count = self.parameter(depth, &TOP_COUNTS);
                 (name, format!("{count}, {}{}", self.pick(&UNEQUAL), self.modifiers()))
             }
-            2 => ("quantile", format!("{}, {vector}", parameter(self, &QUANTILES))),
+            2 => ("quantile", format!("{}, {vector}", self.parameter(depth, &QUANTILES))),
             3 => {
-                let label = self.pick(&["v", "a", "le", "x.y", "", "__name__"]);
+                let label = self.pick(&["v", "a", "le", "x.y", "", "__name__", "ü", "1 a"]);
                 ("count_values", format!("\"{label}\", {}{}", self.pick(&EXACT), self.modifiers()))
             }
             4 => ("limitk", format!("{}, {vector}", self.pick(&["0", "1000", "-1", "1e30", "NaN"]))),
             5 => {
-                let ratio = parameter(self, &["0.5", "-0.5", "1", "0", "-1", "0.1", "1.5", "-2", "NaN"]);
+                let ratio =
+                    self.parameter(depth, &["0.5", "-0.5", "1", "0", "-1", "0.1", "1.5", "-2", "NaN"]);
                 ("limit_ratio", format!("{ratio}, {vector}"))
             }
             _ => match self.pick(&AGGREGATIONS) {
@@ -91,27 +93,35 @@ impl Grammar {
     pub(super) fn function(&mut self, depth: u32) -> String {
         let vector = self.vector(depth);
         match self.random.random_range(0..20) {
-            0 => format!("clamp({vector}, {}, {})", self.number(), self.number()),
+            0 => format!("clamp({vector}, {}, {})", self.number(), self.scalar(depth.min(1))),
             1 => format!("clamp_min({vector}, {})", self.scalar(depth)),
             2 => format!("clamp_max({vector}, {})", self.scalar(depth)),
-            3 => format!("histogram_quantile({}, {vector})", self.pick(&QUANTILES)),
+            3 => format!("histogram_quantile({}, {vector})", self.parameter(depth, &QUANTILES)),
             4 => format!(
                 "label_replace({vector}, \"{}\", \"{}\", \"{}\", \"{}\")",
-                self.pick(&["a", "b", "new", "__name__", "x.y", "le", ""]),
-                self.pick(&["$1-x", "", "v", "${1}$2", "$$", "$x", "$1x", "${n}", "$"]),
-                self.pick(&["a", "b", "none", "__name__"]),
-                self.pick(&["(.*)", "(.)(.*)", "1", "x+", "(?P<n>.+)", "", "("])
+                self.pick(&["a", "b", "new", "__name__", "x.y", "le", "ü", ""]),
+                self.pick(&REPLACEMENTS),
+                self.pick(&["a", "b", "none", "__name__", "x.y", "a b"]),
+                self.capture()
             ),
             5 => format!(
                 "label_join({vector}, \"{}\", \"{}\"{})",
-                self.pick(&["a", "new", "__name__", "x.y", ""]),
-                self.pick(&["-", ""]),
-                self.pick(&[", \"a\", \"b\"", ", \"a\"", "", ", \"none\", \"\""])
+                self.pick(&["a", "new", "__name__", "x.y", "ü", ""]),
+                self.pick(&["-", "", "ü", "\\n"]),
+                self.pick(&[
+                    ", \"a\", \"b\"",
+                    ", \"a\"",
+                    "",
+                    ", \"none\", \"\"",
+                    ", \"a\", \"a\", \"x.y\"",
+                    ", \"__name__\", \"le\""
+                ])
             ),
             6 => format!("vector({})", self.scalar(depth)),
             7 => format!("{}({})", self.pick(&DATES), if self.one_in(6) { "" } else { vector.as_str() }),
             8 => {
-                format!("round({vector}, {})", self.pick(&["0.1", "5", "0", "-1", "NaN", "1e300", "1e-300"]))
+                let nearest = ["0.1", "5", "0", "-1", "NaN", "1e300", "1e-300"];
+                format!("round({vector}, {})", self.parameter(depth, &nearest))
             }
             9 => format!("absent_over_time({})", self.matrix(depth)),
             10 => {
@@ -127,6 +137,12 @@ impl Grammar {
                 format!("histogram_quantile({}, {metric}{})", self.pick(&QUANTILES), self.modifiers())
             }
             12 => format!("absent({vector})"),
+            13 if self.one_in(3) => {
+                // Hardly ever in the first bucket, where the releases differ.
+                let bounds = ["-Inf", "0.1", "0.7", "1", "+Inf", "NaN", "100", "2.5"];
+                let (lower, upper) = (self.pick(&bounds), self.pick(&bounds));
+                format!("histogram_fraction({lower}, {upper}, lat_bucket{})", self.modifiers())
+            }
             13 => format!("{}({vector})", self.pick(&HISTOGRAM)),
             14 => self.of_histogram(),
             15 => format!(
@@ -150,11 +166,33 @@ impl Grammar {
             ),
             _ => match self.pick(&MATH) {
                 "scalar_vector" => format!("vector(scalar({vector}))"),
-                // Go's logarithms of denormals are wrong on amd64, so none is asked for.
-                name @ ("ln" | "log10") => format!("{name}({vector} >= 1e-300)"),
                 name => format!("{name}({vector})"),
             },
         }
+    }
+
+    /// One of these, or what changes from step to step.
+    fn parameter(&mut self, depth: u32, words: &[&'static str]) -> String {
+        if self.one_in(8) { self.scalar(depth) } else { self.pick(words).to_owned() }
+    }
+
+    /// What of a label is found again in its replacement.
+    fn capture(&mut self) -> &'static str {
+        if self.one_in(4) {
+            return self.pick(&REGEXES);
+        }
+        self.pick(&[
+            "(.*)",
+            "(.)(.*)",
+            "1",
+            "x+",
+            "(?P<n>.+)",
+            "",
+            "(",
+            "(x)?(y)?",
+            "(?:x|y)(.?)",
+            "((a)|(x))+",
+        ])
     }
 
     /// What is asked of native histograms.
@@ -175,8 +213,7 @@ impl Grammar {
         match self.random.random_range(0..6) {
             0 | 1 => format!("histogram_quantile({}, {vector})", self.pick(&QUANTILES)),
             2 => {
-                let bounds = ["0", "1", "-Inf", "+Inf", "0.7", "-1", "NaN", "100"];
-                format!("histogram_fraction({}, {}, {vector})", self.pick(&bounds), self.pick(&bounds))
+                format!("histogram_fraction({}, {}, {vector})", self.pick(&BOUNDS), self.pick(&BOUNDS))
             }
             3 => format!("{}({vector})", self.pick(&HISTOGRAM)),
             4 => format!(

@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use words::{
-    ARITHMETIC, COMPARISON, LABELS, METRICS, NUMBER_FORMS, NUMBERS, OFFSETS, RANGES, REGEXES, STEPS,
-    STRING_FORMS,
+    ARITHMETIC, CAPITALS, COMPARISON, LABELS, METRICS, NUMBER_FORMS, NUMBERS, OFFSETS, RANGES, REGEXES,
+    STEPS, STRING_FORMS,
 };
 
 /// Makes queries. The same seed makes the same ones.
@@ -33,7 +33,27 @@ impl Grammar {
             1 => self.matrix(depth),
             _ => self.vector(depth),
         };
-        if self.one_in(6) { self.broken(query) } else { query }
+        let query = if self.one_in(6) { self.broken(query) } else { query };
+        if self.one_in(12) { self.respelled(&query) } else { query }
+    }
+
+    /// The same in capitals, with other spaces, and with comments: not where it stands in quotes.
+    fn respelled(&mut self, query: &str) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        for (place, part) in query.split('"').enumerate() {
+            if place % 2 == 1 || part.contains(['\'', '`']) {
+                parts.push(part.to_owned());
+                continue;
+            }
+            let words = part.split(' ').map(|word| match CAPITALS.iter().find(|small| **small == word) {
+                Some(_) if self.one_in(2) => word.to_uppercase(),
+                _ => word.to_owned(),
+            });
+            let words: Vec<_> = words.collect();
+            let space = self.pick(&["  ", "\n", "\t", " # a comment: \"'`\n", "\r\n", " #\n "]);
+            parts.push(words.join(space));
+        }
+        parts.join("\"")
     }
 
     fn one_in(&mut self, count: u32) -> bool {
@@ -128,12 +148,14 @@ impl Grammar {
     }
 
     fn modifiers(&mut self) -> String {
-        let at = match self.random.random_range(0..28) {
+        let at = match self.random.random_range(0..32) {
             0 => " @ start()",
             1 => " @ end()",
             2 => " @ 1795300000",
             3 => " @ 1.7953e9",
             4 => " @ -5",
+            5 => " @ 1795300000.0005",
+            6 => " @ 0x6b02bfe0",
             _ => "",
         };
         let offset = if self.one_in(5) { format!(" offset {}", self.pick(&OFFSETS)) } else { String::new() };
@@ -151,7 +173,7 @@ impl Grammar {
             return format!("{}{early}[{}]{}", self.selector(), self.pick(&RANGES), self.modifiers());
         }
         let inner = if self.one_in(4) { self.scalar_vector(depth - 1) } else { self.vector(depth - 1) };
-        let (range, step) = (self.pick(&["1m", "5m", "10m", "77s", "300"]), self.pick(&STEPS));
+        let (range, step) = (self.pick(&["1m", "5m", "10m", "77s", "300", "7s"]), self.pick(&STEPS));
         format!("({inner})[{range}:{step}]{}", self.modifiers())
     }
 

@@ -31,7 +31,7 @@ pub(crate) const LABELS: [&str; 5] = ["a", "b", "le", "job", "none"];
 pub(crate) const RANGES: [&str; 12] =
     ["15s", "1m", "90s", "5m", "10m", "1h", "1s", "1m30s", "300", "20.5", "0x3c", "2000ms"];
 pub(crate) const OFFSETS: [&str; 10] = ["30s", "1m", "-1m", "7m", "1h", "-5m", "0s", "90", "-0.5", "1m1s1ms"];
-pub(crate) const STEPS: [&str; 7] = ["", "", "15s", "1m", "7s", "500ms", "33.3"];
+pub(crate) const STEPS: [&str; 8] = ["", "", "15s", "1m", "7s", "500ms", "33.3", "20m"];
 pub(crate) const NUMBERS: [&str; 16] = [
     "0", "1", "2", "-1", "0.5", "3.7", "1e9", "-2.5", "NaN", "Inf", "-Inf", "100", "0x1F", "1m", "-0", "1e-3",
 ];
@@ -124,7 +124,7 @@ pub(crate) const DURATION_FORMS: [&str; 26] = [
     "step()",
     "\"5m\"",
 ];
-pub(crate) const STRING_FORMS: [&str; 22] = [
+pub(crate) const STRING_FORMS: [&str; 23] = [
     "\"1\"",
     "'1'",
     "`1`",
@@ -147,6 +147,34 @@ pub(crate) const STRING_FORMS: [&str; 22] = [
     "\"ü\"",
     "\"\"",
     "\"\u{1F600}\"",
+    "\"e\u{301}\u{fe0f}\u{200d}\u{a0}\u{7f}\"",
+];
+/// Selectors that select nothing, everything, or twice.
+pub(crate) const SELECTORS: [&str; 24] = [
+    "{}",
+    "{a=\"\"}",
+    "{a=~\".*\"}",
+    "{a!=\"1\"}",
+    "{a!~\"1\"}",
+    "{a!~\".+\"}",
+    "{a!=\"\"}",
+    "{a=~\".*\", b=\"x\"}",
+    "{__name__!=\"gauge\"}",
+    "{__name__=~\"gauge|\"}",
+    "{__name__=\"\"}",
+    "gauge{__name__=\"gauge\"}",
+    "gauge{__name__=~\"ga.*\"}",
+    "gauge{\"gauge\"}",
+    "{\"gauge\", \"small\"}",
+    "{\"gauge\", __name__=\"small\"}",
+    "{__name__=\"gauge\", __name__=\"gauge\"}",
+    "gauge{a=\"1\", a=\"2\"}",
+    "gauge{a=\"1\" b=\"x\"}",
+    "gauge{,}",
+    "gauge{a}",
+    "gauge{a=1}",
+    "gauge{a==\"1\"}",
+    "{\"gauge\"=\"1\"}",
 ];
 /// What regular expressions may be, and what Go's are not.
 pub(crate) const REGEXES: [&str; 34] = [
@@ -244,6 +272,30 @@ pub(crate) const MATH: [&str; 29] = [
     "sort_desc",
     "scalar_vector",
 ];
+/// What `topk` may be asked for.
+pub(crate) const TOP_COUNTS: [&str; 14] = [
+    "1",
+    "2",
+    "3",
+    "0",
+    "-1",
+    "100",
+    "2.9",
+    "1e30",
+    "NaN",
+    "0.9",
+    "-0.5",
+    "-1e30",
+    "Inf",
+    "9223372036854774784",
+];
+/// Of observations, for the part that lies between.
+pub(crate) const BOUNDS: [&str; 9] = ["0", "1", "-Inf", "+Inf", "0.7", "-1", "NaN", "100", "2.5"];
+/// What takes a label's place.
+pub(crate) const REPLACEMENTS: [&str; 18] = [
+    "$1-x", "", "v", "${1}$2", "$$", "$x", "$1x", "${n}", "$", "$0", "$10", "${01}", "${1", "$1$2$3", "ü$1",
+    "\\\\1", "$-1", "${}",
+];
 pub(crate) const DATES: [&str; 8] =
     ["day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year"];
 pub(crate) const HISTOGRAM: [&str; 5] =
@@ -253,6 +305,27 @@ pub(crate) const ARITHMETIC: [&str; 7] = ["+", "-", "*", "/", "%", "^", "atan2"]
 pub(crate) const COMPARISON: [&str; 6] = ["==", "!=", "<", ">", "<=", ">="];
 pub(crate) const SETS: [&str; 3] = ["and", "or", "unless"];
 pub(crate) const QUANTILES: [&str; 9] = ["0.5", "0.9", "0.99", "0", "1", "-1", "2", "NaN", "-0"];
+/// Words that may be written in capitals.
+pub(crate) const CAPITALS: [&str; 18] = [
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "offset",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "bool",
+    "group_left",
+    "group_right",
+    "sum",
+    "avg",
+    "count",
+    "max",
+    "quantile",
+    "stddev",
+];
 /// Words that mean something somewhere, each tried as the name of a metric or of a label.
 pub(crate) const KEYWORDS: [&str; 40] = [
     "and",
