@@ -36,7 +36,7 @@ pub use labels::{
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind};
-pub use re2::{RegexError, compile_anchored, compile_remembered};
+pub use re2::{RegexError, compile_anchored, compile_remembered, group_name};
 pub use select::{
     MetadataEntry, Samples, SelectError, SelectGuard, SelectRequest, SeriesSource, SeriesStream,
 };

@@ -13,7 +13,9 @@
 //! | `a**`, `a*+`, `a{2}{3}` are refused | repeated repetition | refused, as RE2 does |
 //! | `[[:nope:]]`, `\p{sc=Greek}` are refused | plain characters, a script | likewise |
 //! | a space in `(?x)`, `(?R)`, `(?u)` | flags | likewise |
+//! | names of groups are ASCII, `(?P<1>a)` | Unicode, no digit first | refused; see [`group_name`] |
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -72,6 +74,15 @@ pub fn compile_remembered(pattern: &str) -> Result<Arc<Regex>, RegexError> {
     }
     known.insert(pattern.to_owned(), Arc::clone(&small));
     Ok(small)
+}
+
+/// What a group of this name is called in a compiled pattern: before a digit there is what no name in a pattern has.
+pub fn group_name(name: &str) -> Cow<'_, str> {
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        Cow::Owned(format!("_.{name}"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 fn anchored(pattern: &str) -> Result<String, RegexError> {
@@ -382,13 +393,22 @@ fn translate_group<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, Regex
     if let Some(unknown) = flags.chars().find(|flag| !"imsU-".contains(*flag)) {
         return Err(RegexError(format!("invalid or unsupported Perl syntax: `(?{unknown}`")));
     }
+    let named = rest.strip_prefix("(?P<").or_else(|| rest.strip_prefix("(?<"));
+    if let Some((name, after)) = named.and_then(|named| named.split_once('>')) {
+        let is_word = |character: char| character == '_' || character.is_ascii_alphanumeric();
+        if name.is_empty() || !name.chars().all(is_word) {
+            return Err(RegexError(format!("invalid named capture: `(?P<{name}>`")));
+        }
+        write!(out, "(?P<{}>", group_name(name)).map_err(|error| RegexError(error.to_string()))?;
+        return Ok(after);
+    }
     out.push('(');
     Ok(&rest[1..])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::compile_anchored;
+    use super::{compile_anchored, group_name};
 
     fn accepts(pattern: &str, text: &str) -> bool {
         compile_anchored(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}")).is_match(text)
@@ -421,6 +441,17 @@ mod tests {
         assert!(accepts(r"\p{Greek}+", "αβ") && !accepts(r"\p{Greek}", "a") && accepts(r"\pL", "a"));
         assert!(accepts(r"\p{Thai}", "ก") && accepts(r"\p{Letter}\p{Nd}", "a1") && accepts(r"\p{Any}", "x"));
         assert!(accepts(r"\p{^Greek}", "a") && accepts(r"\P{^Greek}", "α") && accepts(r"[\p{Lu}x]+", "Ax"));
+    }
+
+    #[test]
+    fn names_of_groups_are_ascii_words() {
+        let regex = compile_anchored("(?P<1e5>a)(?<n_1>b)").unwrap_or_else(|error| panic!("{error}"));
+        let captures = regex.captures("ab").expect("it matches");
+        let named = |name: &str| captures.name(&group_name(name)).map(|group| group.as_str());
+        assert_eq!((named("1e5"), named("n_1"), named("_1e5")), (Some("a"), Some("b"), None));
+        for pattern in ["(?P<ü>a)", "(?P<>a)", "(?P<a.b>a)", "(?P<n>a)(?P<n>b)", "(?P<n", "(?<=a)b"] {
+            assert!(compile_anchored(pattern).is_err(), "{pattern} should be refused");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use regex::Regex;
-use vedette_model::{Labels, METRIC_NAME};
+use vedette_model::{Labels, METRIC_NAME, group_name};
 
 use crate::error::QueryError;
 use crate::eval::column::{Column, SeriesHead};
@@ -88,7 +88,7 @@ pub(crate) fn split_replacement(text: &str) -> Vec<Piece> {
             name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
         pieces.push(match name.parse() {
             Ok(number) if is_number => Piece::Number(number),
-            _ => Piece::Name(name.to_owned()),
+            _ => Piece::Name(group_name(name).into_owned()),
         });
         rest = after_name;
     }
