@@ -226,7 +226,8 @@ impl<'a> Builder<'a> {
         if start_ms <= after_ms {
             start_ms = start_ms.saturating_add(step_ms);
         }
-        let inner_grid = Grid { place: Place::Subquery, ..Grid::between(start_ms, clock.last_ms(), step_ms) };
+        // Up to the end of the query, though no window takes what follows its last step: Prometheus tells of it.
+        let inner_grid = Grid { place: Place::Subquery, ..Grid::between(start_ms, clock.end_ms(), step_ms) };
         // A column of so many steps must itself fit the budget.
         drop(self.context.hold(inner_grid.count)?);
         let inner = self.with_buckets().vector(&subquery.inner, inner_grid)?;

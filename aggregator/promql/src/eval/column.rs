@@ -14,6 +14,8 @@ pub(crate) struct Grid {
     pub(crate) start_ms: i64,
     pub(crate) step_ms: i64,
     pub(crate) count: usize,
+    /// What was asked for as the end; the last step may come before it.
+    pub(crate) end_ms: i64,
     pub(crate) place: Place,
 }
 
@@ -33,18 +35,18 @@ impl Grid {
     pub(crate) fn between(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
         let span = end_ms.saturating_sub(start_ms);
         let count = if span < 0 { 0 } else { (span / step_ms.max(1)) as usize + 1 };
-        Self { start_ms, step_ms, count, place: Place::Query }
+        Self { start_ms, step_ms, count, end_ms, place: Place::Query }
     }
 
     /// A single time.
     pub(crate) fn at(time_ms: i64) -> Self {
-        Self { start_ms: time_ms, step_ms: 1, count: 1, place: Place::Query }
+        Self { start_ms: time_ms, step_ms: 1, count: 1, end_ms: time_ms, place: Place::Query }
     }
 
     /// A single step, the first, for what is the same at all of them.
     pub(crate) fn invariant(self) -> Self {
         let place = if self.place == Place::Query { Place::Invariant } else { self.place };
-        Self { count: 1, place, ..self }
+        Self { count: 1, end_ms: self.start_ms, place, ..self }
     }
 
     pub(crate) fn time_ms(&self, step: usize) -> i64 {

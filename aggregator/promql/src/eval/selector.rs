@@ -35,6 +35,11 @@ impl Clock {
     pub(crate) fn last_ms(&self) -> i64 {
         self.time_ms(self.grid.count.saturating_sub(1))
     }
+
+    /// The end of the grid, which its last step need not reach.
+    pub(crate) fn end_ms(&self) -> i64 {
+        self.at_ms.unwrap_or(self.grid.end_ms).saturating_sub(self.offset_ms)
+    }
 }
 
 /// What an instant selector gives of the sample that it finds.
