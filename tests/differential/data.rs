@@ -199,7 +199,8 @@ impl Series {
         if matches!(self.kind, Kind::Native(Native { mixed: false, .. })) {
             return None;
         }
-        if random.random_ratio(1, 60) {
+        // A first bucket is always there: the releases differ where it is not.
+        if !matches!(self.kind, Kind::Bucket(0)) && random.random_ratio(1, 60) {
             self.gap = random.random_range(1..50);
             return if random.random_ratio(1, 2) { Some(STALE_NAN) } else { None };
         }

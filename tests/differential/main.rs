@@ -39,8 +39,10 @@ impl Pair {
         let prometheus = Prometheus::start(&dir.path().join("prometheus"), "", &arguments)?;
         let Some(prometheus) = prometheus else { return Ok(None) };
         let folder = dir.path().join("aggregator");
-        let mut aggregator = Aggregator::prepare(&folder, &folder.join("storage"))?
-            .with_argument(&format!("--enable-feature={features}"));
+        let mut aggregator = Aggregator::prepare(&folder, &folder.join("storage"))?;
+        if !features.is_empty() {
+            aggregator = aggregator.with_argument(&format!("--enable-feature={features}"));
+        }
         aggregator.run()?;
         Ok(Some(Self { _dir: dir, prometheus, aggregator }))
     }

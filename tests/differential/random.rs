@@ -23,6 +23,8 @@ const SEED: u64 = 1;
 const QUERIES: usize = 1_200;
 /// With names that are removed at the end.
 const QUERIES_DELAYED: usize = 300;
+/// Of the language as it is without being asked for more.
+const QUERIES_PLAIN: usize = 300;
 /// Differences that are shown.
 const SHOWN_MAX: usize = 60;
 /// Each so many answers are changed, to see that it is noticed.
@@ -36,6 +38,12 @@ fn random_queries_are_answered_as_by_prometheus() -> Result<()> {
 #[test]
 fn random_queries_are_answered_as_by_prometheus_when_names_are_removed_at_the_end() -> Result<()> {
     compare("promql-experimental-functions,promql-delayed-name-removal", QUERIES_DELAYED)
+}
+
+/// What is experimental is refused.
+#[test]
+fn random_queries_are_answered_as_by_prometheus_without_any_feature() -> Result<()> {
+    compare("", QUERIES_PLAIN)
 }
 
 fn compare(features: &str, queries_default: usize) -> Result<()> {

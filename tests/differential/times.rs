@@ -35,6 +35,7 @@ const STEPS: [&str; 18] = [
 const LOOKBACKS: [&str; 14] =
     ["1m", "15s", "1s", "0", "-5", "x", "1h", "500ms", "20", "0.02", "1e300", "5m", "NaN", "1h1h"];
 const LIMITS: [&str; 10] = ["1", "2", "5", "0", "-1", "x", "1.5", "+3", "1000", "99999999999999999999"];
+/// None that is over at once, which is found at one of three places.
 const TIMEOUTS: [&str; 7] = ["30s", "1m", "100", "x", "1e300", "1d1h", "NaN s"];
 const STATS: [&str; 4] = ["", "all", "true", "x"];
 /// Steps that a range query takes at most here.

@@ -138,7 +138,7 @@ impl Grammar {
             }
             12 => format!("absent({vector})"),
             13 if self.one_in(3) => {
-                // Hardly ever in the first bucket, where the releases differ.
+                // Not in the first bucket, where the releases differ.
                 let bounds = ["-Inf", "0.1", "0.7", "1", "+Inf", "NaN", "100", "2.5"];
                 let (lower, upper) = (self.pick(&bounds), self.pick(&bounds));
                 format!("histogram_fraction({lower}, {upper}, lat_bucket{})", self.modifiers())

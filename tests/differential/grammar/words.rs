@@ -177,7 +177,7 @@ pub(crate) const SELECTORS: [&str; 24] = [
     "{\"gauge\"=\"1\"}",
 ];
 /// What regular expressions may be, and what Go's are not.
-pub(crate) const REGEXES: [&str; 34] = [
+pub(crate) const REGEXES: [&str; 37] = [
     "1|2",
     ".+",
     ".*",
@@ -202,6 +202,9 @@ pub(crate) const REGEXES: [&str; 34] = [
     "x++",
     "(?P<n>x)",
     "(?<n>x)",
+    "(?P<1n>x)",
+    "(?P<ü>x)",
+    "(?P<>x)",
     "(?=x)",
     "(?!x)",
     "\\\\d",
