@@ -5,13 +5,27 @@ use crate::syntax::token::{Keyword, TokenKind};
 /// Durations, and arithmetic over them.
 impl Parser<'_> {
     pub(super) fn positive_duration(&mut self, context: (&str, &str)) -> Parsed<DurationValue> {
+        let expr = self.positive_expression(context)?;
+        self.duration_value(expr)
+    }
+
+    /// Less than half a nanosecond is none to Prometheus, as if there were no step.
+    pub(super) fn subquery_step(&mut self, context: (&str, &str)) -> Parsed<Option<DurationValue>> {
+        let expr = self.positive_expression(context)?;
+        match expr.op {
+            DurationOp::Number { value, .. } if value.0 * 1e9 < 0.5 => Ok(None),
+            _ => self.duration_value(expr).map(Some),
+        }
+    }
+
+    fn positive_expression(&mut self, context: (&str, &str)) -> Parsed<DurationExpr> {
         let expr = self.duration_expression(0, context)?;
         if let DurationOp::Number { value, .. } = &expr.op
             && value.0 <= 0.0
         {
             return Err(self.error(expr.span, "duration must be greater than 0"));
         }
-        self.duration_value(expr)
+        Ok(expr)
     }
 
     /// After `offset`: a literal, a call or a parenthesis, with a sign; operators need parentheses.

@@ -125,7 +125,7 @@ impl Parser<'_> {
             None
         } else {
             let context = ("subquery selector", "number, duration, step(), range(), or \"]\"");
-            Some(self.positive_duration(context)?)
+            self.subquery_step(context)?
         };
         if !self.take_if(&TokenKind::RightBracket) {
             return Err(self.unexpected("subquery selector", "\"]\""));
