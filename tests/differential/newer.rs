@@ -76,10 +76,12 @@ const CHANGES: [(&str, Test); 13] = [
     ("what lies in a first bucket without a lower end is a number", |asked| {
         asked.asks_any(&["histogram_fraction"]) && asked.has_numbers_for_nan()
     }),
-    ("a negative histogram is no counter", |asked| {
-        let text = "this native histogram metric is not a counter";
+    ("a negative histogram is a gauge", |asked| {
         let is_negated = asked.asks_any(&["-"]) && asked.asks_any(&[":"]);
-        is_negated && warned(asked.ours, text) && !warned(asked.theirs, text)
+        let tells = |one: &Reply, other: &Reply, text: &str| warned(one, text) && !warned(other, text);
+        is_negated
+            && (tells(asked.ours, asked.theirs, "this native histogram metric is not a counter")
+                || tells(asked.theirs, asked.ours, "this native histogram metric is not a gauge"))
     }),
 ];
 
