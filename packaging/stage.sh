@@ -3,7 +3,7 @@
 #
 #   --profile PROFILE   Cargo's profile of both programs; else `agent` for the agent and `release` for the aggregator
 #   --target TRIPLE     for another architecture, such as aarch64-unknown-linux-gnu, where its compiler and linker are
-#   --version VERSION   the package's version; else that of Cargo.toml
+#   --version VERSION   the package's and the program's version; else that of Cargo.toml
 #   --output FOLDER     where packages go; else the folder `packages` beside Cargo's output
 #   --fast              compress less
 #   --no-build          take programs that are built already
@@ -28,6 +28,8 @@ stage_options() {
         shift
     done
     [ ${#stage_programs[@]} -gt 0 ] || stage_programs=(agent aggregator)
+    # The program is of that version as well; what is built already has to be.
+    if [ -n "$stage_version" ]; then export VEDETTE_VERSION="$stage_version"; else unset VEDETTE_VERSION; fi
     [ -n "$stage_version" ] || stage_version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
     [ -n "$stage_output" ] || stage_output="$CARGO_TARGET_DIR/packages"
     mkdir -p "$stage_output"
@@ -69,10 +71,14 @@ stage_compile() {
     local arguments=(--locked --package "vedette-$program" --bin "vedette-$program" --profile "$profile")
     [ -z "$stage_target" ] || { stage_cross && arguments+=(--target "$stage_target"); }
     if [ "$profile" != dev ]; then
-        local cargo_home="${CARGO_HOME:-$HOME/.cargo}"
-        export RUSTFLAGS="--remap-path-prefix=$PWD=/vedette --remap-path-prefix=$cargo_home/registry/src=/crates --remap-path-prefix=$CARGO_TARGET_DIR=/target"
-        export CFLAGS="-ffile-prefix-map=$PWD=/vedette -ffile-prefix-map=$cargo_home/registry/src=/crates -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
-        export CXXFLAGS="$CFLAGS"
+        local cargo_home="${CARGO_HOME:-$HOME/.cargo}" rust_flags
+        CFLAGS="-ffile-prefix-map=$PWD=/vedette -ffile-prefix-map=$cargo_home/registry/src=/crates -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
+        export CFLAGS CXXFLAGS="$CFLAGS"
+        # As configuration, which is added to that of .cargo/config.toml: the variable RUSTFLAGS would take its place.
+        unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+        printf -v rust_flags '"%s",' "--remap-path-prefix=$PWD=/vedette" \
+            "--remap-path-prefix=$cargo_home/registry/src=/crates" "--remap-path-prefix=$CARGO_TARGET_DIR=/target"
+        arguments+=(--config "target.'cfg(all())'.rustflags=[$rust_flags]")
     fi
     vedette_say "building vedette-$program ($profile)"
     VEDETTE_REVISION="${VEDETTE_REVISION-$(git rev-parse --short=12 HEAD)}" cargo build "${arguments[@]}"

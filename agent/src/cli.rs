@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Collects this host's metrics, scrapes what runs on it, and ships all of it to aggregators.
 #[derive(Debug, Parser)]
-#[command(name = "vedette-agent", version)]
+#[command(name = "vedette-agent", version = crate::VERSION)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) flags: Flags,

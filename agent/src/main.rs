@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use vedette_daemon::build::VERSION;
 use vedette_daemon::config::ConfigError;
 use vedette_daemon::logging;
 use vedette_daemon::privileges::become_owner_of;

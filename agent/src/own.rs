@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use vedette_collector::Gathered;
+use vedette_daemon::build::VERSION;
 use vedette_model::MetricKind;
 use vedette_spool::SpoolStatistics;
 
@@ -65,7 +66,7 @@ fn one(out: &mut Gathered, name: &str, kind: MetricKind, help: &str, value: f64)
 }
 
 fn about_collection(numbers: &Numbers, out: &mut Gathered) {
-    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    let version = [("version", VERSION)];
     out.family("vedette_agent_build_info", Gauge, "A metric with a constant '1' value labeled by version.")
         .sample(&version, 1.0);
     let counters = [

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use vedette_daemon::build::VERSION;
 
 use crate::collect::Request as CollectRequest;
 use crate::shared::Shared;
@@ -44,14 +45,6 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
-
-const PAGE: &str = concat!(
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Vedette agent</title></head>\n",
-    "<body><h1>Vedette agent</h1><p>Version ",
-    env!("CARGO_PKG_VERSION"),
-    "</p><ul><li><a href=\"/metrics\">Metrics</a></li><li><a href=\"/-/healthy\">Healthy</a></li>",
-    "<li><a href=\"/-/ready\">Ready</a></li></ul></body></html>\n",
-);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -113,12 +106,20 @@ async fn answer(web: &Web, request: &Request<Incoming>) -> Answer {
         return answer;
     }
     match request.uri().path() {
-        "/" => with_type(StatusCode::OK, HTML, PAGE),
+        "/" => with_type(StatusCode::OK, HTML, page()),
         "/metrics" => metrics(web, accepts_gzip(request.headers())).await,
         "/-/healthy" => plain(StatusCode::OK, "Vedette agent is healthy.\n"),
         "/-/ready" => plain(StatusCode::OK, "Vedette agent is ready.\n"),
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+fn page() -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Vedette agent</title></head>\n\
+         <body><h1>Vedette agent</h1><p>Version {VERSION}</p><ul><li><a href=\"/metrics\">Metrics</a></li>\
+         <li><a href=\"/-/healthy\">Healthy</a></li><li><a href=\"/-/ready\">Ready</a></li></ul></body></html>\n"
+    )
 }
 
 async fn metrics(web: &Web, gzip: bool) -> Answer {

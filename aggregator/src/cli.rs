@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Stores what agents send and answers PromQL over it.
 #[derive(Debug, Parser)]
-#[command(name = "vedette-aggregator", version, args_conflicts_with_subcommands = false)]
+#[command(name = "vedette-aggregator", version = crate::VERSION, args_conflicts_with_subcommands = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) flags: Flags,

@@ -19,6 +19,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use vedette_daemon::build::VERSION;
 
 use cli::{AgentCommand, Cli, Command, MemberCommand, TokenCommand};
 use config::Config;

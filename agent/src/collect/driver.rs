@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 use vedette_collector::{ConfigError, Registry};
+use vedette_daemon::build::VERSION;
 use vedette_model::{Labels, Timestamp};
 use vedette_scrape::{Fetched, Schedule, ScrapePool, TargetKey, TargetScrape, Tick, grid_offset};
 use vedette_wire::{BatchInput, EncodeError, LogId, RowInput, SegmentEncoder, SegmentLimits};
@@ -92,7 +93,7 @@ impl Collection {
     ) -> Result<Self, ConfigError> {
         let registry = Registry::new(&config.collectors, config.paths.clone())?;
         let name = config.name.as_str();
-        let (pool, fetched) = ScrapePool::new(name, env!("CARGO_PKG_VERSION"), FETCHED_MAX);
+        let (pool, fetched) = ScrapePool::new(name, VERSION, FETCHED_MAX);
         let mut collection = Self {
             node: Node::new(registry, name, &config.global.external_labels),
             schedule: schedule(&config, shared.now().wall),

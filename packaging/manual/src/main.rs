@@ -17,6 +17,12 @@ mod agent;
 #[path = "../../../aggregator/src/cli.rs"]
 mod aggregator;
 
+/// The release, as `vedette_daemon::build` has it.
+const VERSION: &str = match option_env!("VEDETTE_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// What the declarations do not know.
 const AGENT: &str = r#".SH FILES
 .TP
