@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vedette_daemon::people::{Page, bytes, count, moment, span};
+use vedette_daemon::people::{Page, bytes, count, moment, seconds, span};
 use vedette_model::Timestamp;
 
 /// Everything at a glance. Fields that a running agent of another release does not tell are at their default.
@@ -171,9 +171,7 @@ impl Report {
             "agent",
             format!("{}, version {}, runs for {running}, every {interval}", self.name, self.version),
         );
-        page.line("health", if self.healthy { "healthy" } else { "not healthy" });
-        page.list(self.problems.iter().map(|problem| ("problem", problem.clone())));
-        page.list(self.notes.iter().map(|note| ("note", note.clone())));
+        page.health(self.healthy, &self.problems, &self.notes);
         self.write_collectors(&mut page);
         let up = self.targets.iter().filter(|target| target.health == "up").count();
         page.line("targets", format!("{up} of {} up", self.targets.len()));
@@ -254,10 +252,6 @@ impl SpoolReport {
             ),
         ]);
     }
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 fn millis(millis: i64) -> Duration {

@@ -1,9 +1,7 @@
 //! How the running aggregator is: what its socket answers and `status` prints.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-use vedette_daemon::people::{Page, bytes, count, moment, span};
+use vedette_daemon::people::{Page, bytes, count, moment, seconds, span};
 use vedette_model::Timestamp;
 
 /// Agents that are listed one by one; with more, only those that are absent or in conflict.
@@ -128,9 +126,7 @@ impl Report {
         let mut page = Page::default();
         let now = Timestamp::from_millis(self.now_ms);
         page.line("replica", format!("{}, version {}", self.replica, self.version));
-        page.line("health", if self.healthy { "healthy" } else { "not healthy" });
-        page.list(self.problems.iter().map(|problem| ("problem", problem.clone())));
-        page.list(self.notes.iter().map(|note| ("note", note.clone())));
+        page.health(self.healthy, &self.problems, &self.notes);
         page.line("HTTP", &self.url);
         page.line("QUIC (UDP)", self.quic_addresses.join(", "));
         for (name, value) in &self.external_labels {
@@ -243,10 +239,6 @@ impl StorageReport {
             ("free", format!("{} of {}", bytes(self.disk_free_bytes), bytes(self.disk_bytes))),
         ]);
     }
-}
-
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]

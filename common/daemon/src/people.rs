@@ -38,6 +38,13 @@ impl Page {
         }
     }
 
+    /// How a program is: whether it is well, what keeps it from that, and what is worth a look.
+    pub fn health(&mut self, healthy: bool, problems: &[String], notes: &[String]) {
+        self.line("health", if healthy { "healthy" } else { "not healthy" });
+        self.list(problems.iter().map(|problem| ("problem", problem.clone())));
+        self.list(notes.iter().map(|note| ("note", note.clone())));
+    }
+
     /// All lines; nothing at their ends.
     pub fn text(&self) -> String {
         let lines: Vec<&str> = self.0.lines().map(str::trim_end).collect();
@@ -73,6 +80,11 @@ pub fn span(span: Duration) -> String {
         7_200..=172_799 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
+}
+
+/// A number of seconds as a span; what is no span is none at all.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// `2026-11-22 14:03 UTC (in 29 days)`, or `(5 min ago)`.
