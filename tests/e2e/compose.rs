@@ -1,6 +1,6 @@
 //! `packaging/compose` without Docker: the file's services run as it says, each in a network namespace with a root of its own
 //! that it can not write, as the user of its image, with its capabilities and volumes; images and their start are not tested.
-//! nginx is the real one.
+//! nginx and Docker Compose, which reads the file, are the real ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,12 +65,6 @@ fn every_service_is_hardened_and_what_it_names_is_there() -> Result<()> {
             ensure!(service["healthcheck"]["test"].is_array(), "{name} has no health check");
         }
     }
-    let docker = |arguments: &[&str]| Command::new("docker").arg("compose").args(arguments).output();
-    if docker(&["version"]).is_ok_and(|ran| ran.status.success()) {
-        let file = folder().join("compose.yml");
-        let ran = docker(&["-f", &file.display().to_string(), "config", "--quiet"])?;
-        ensure!(ran.status.success(), "docker compose config: {}", text(&ran));
-    }
     let sources: Value =
         serde_saphyr::from_str(&fs::read_to_string(folder().join("grafana-datasources.yml"))?)?;
     let kinds: Vec<_> = sources["datasources"].as_array().context("data sources")?.iter().collect();
@@ -87,6 +81,24 @@ fn every_service_is_hardened_and_what_it_names_is_there() -> Result<()> {
         let checked = Command::new(binary(program)?).arg("check").arg(folder().join(file)).output()?;
         ensure!(checked.status.success(), "{file}: {checked:?}");
     }
+    Ok(())
+}
+
+/// Docker Compose itself, which needs no daemon for this, finds nothing wrong with the file.
+#[test]
+fn docker_compose_takes_the_file() -> Result<()> {
+    let Some(docker_compose) = peer("docker-compose") else { return Ok(()) };
+    let config = |file: &Path| {
+        let mut command = Command::new(&docker_compose);
+        command.arg("-f").arg(file).args(["config", "--quiet"]).env("PACKAGES", "/srv").output()
+    };
+    let ran = config(&folder().join("compose.yml"))?;
+    ensure!(ran.status.success() && ran.stderr.is_empty(), "docker-compose config: {}", text(&ran));
+    // It would have said so.
+    let broken = tempfile::NamedTempFile::with_suffix(".yml")?;
+    let misspelt = fs::read_to_string(folder().join("compose.yml"))?.replacen("read_only:", "readonly:", 1);
+    fs::write(broken.path(), misspelt)?;
+    ensure!(!config(broken.path())?.status.success(), "docker-compose takes a key that there is not");
     Ok(())
 }
 
