@@ -88,6 +88,42 @@ const WITH_FUZZ: [&str; 8] = [
 
 const LINES_MAX: usize = 800;
 
+/// What a program keeps in its data folder.
+struct DataFormat {
+    program: &'static str,
+    /// The format of the folder as a whole: `DATA_FORMAT`.
+    format: u32,
+    /// The versions of what is in it: file, constant, value. A release whose data the one before can not read raises one
+    /// of these and the format.
+    versions: &'static [(&'static str, &'static str, u32)],
+}
+
+const DATA_FORMATS: [DataFormat; 2] = [
+    DataFormat {
+        program: "agent",
+        format: 1,
+        versions: &[
+            ("agent/spool/src/layout.rs", "VERSION", 1),
+            ("agent/spool/src/state.rs", "VERSION", 1),
+            ("common/wire/src/frame.rs", "FRAME_VERSION", 1),
+        ],
+    },
+    DataFormat {
+        program: "aggregator",
+        format: 1,
+        versions: &[
+            ("aggregator/storage/src/bytes.rs", "VERSION", 1),
+            ("aggregator/storage/src/part_writer.rs", "COLUMNS_VERSION", 2),
+            ("common/chunk/src/times.rs", "VERSION", 1),
+            ("common/chunk/src/values.rs", "VERSION", 1),
+            ("common/transport/src/members.rs", "FILE_VERSION", 1),
+            ("common/transport/src/roll.rs", "FILE_VERSION", 1),
+            ("common/transport/src/token_store.rs", "FILE_VERSION", 2),
+            ("common/wire/src/frame.rs", "FRAME_VERSION", 1),
+        ],
+    },
+];
+
 #[test]
 fn top_level_names_are_fixed() {
     for path in tracked() {
@@ -130,6 +166,42 @@ fn persisted_and_wire_formats_are_documented() {
         let format = read(&format!("{folder}/FORMAT.md"));
         assert!(format.to_lowercase().contains("version"), "{folder}/FORMAT.md names no version");
     }
+}
+
+/// What keeps an older package, or program, from newer data is one number, and is raised when what is written changes.
+#[test]
+fn packages_know_the_format_of_the_data() {
+    for DataFormat { program, format, versions } in DATA_FORMATS {
+        assert_eq!(number(&format!("{program}/src/main.rs"), "const DATA_FORMAT: u32 = "), format);
+        for script in ["deb", "rpm"] {
+            let script =
+                format!("packaging/{script}/{program}/{}", if script == "deb" { "preinst" } else { "pre" });
+            assert_eq!(number(&script, "data_format="), format, "{script} is not of {program}'s format");
+        }
+        for (path, name, version) in versions {
+            let found = number(path, &format!("const {name}: {} = ", integer_type(path, name)));
+            assert_eq!(
+                found, *version,
+                "{path}: {name} was changed; does {program}'s DATA_FORMAT rise with it?"
+            );
+        }
+    }
+}
+
+fn integer_type(path: &str, name: &str) -> String {
+    let text = read(path);
+    let (_, rest) =
+        text.split_once(&format!("const {name}: ")).unwrap_or_else(|| panic!("{path} has no {name}"));
+    rest.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The number that stands behind `before`, which a file has once.
+fn number(path: &str, before: &str) -> u32 {
+    let text = read(path);
+    let mut found = text.match_indices(before);
+    let (Some((at, _)), None) = (found.next(), found.next()) else { panic!("{path}: not one {before:?}") };
+    let digits: String = text[at + before.len()..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("{path}: no number behind {before:?}"))
 }
 
 #[test]

@@ -21,8 +21,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use vedette_daemon::build::VERSION;
 use vedette_daemon::config::ConfigError;
-use vedette_daemon::logging;
 use vedette_daemon::privileges::become_owner_of;
+use vedette_daemon::{data_format, logging};
 
 use cli::{Cli, Command, Flags};
 use config::Config;
@@ -31,6 +31,10 @@ use config::Config;
 const EXIT_USAGE: u8 = 2;
 /// Something failed while running.
 const EXIT_FAILURE: u8 = 1;
+
+/// What the folder of spool and identity holds. Greater with the first release whose data this one can not read; packages
+/// have it as well (`packaging/deb`, `packaging/rpm`).
+const DATA_FORMAT: u32 = 1;
 
 fn main() -> ExitCode {
     let Cli { mut flags, command } = Cli::parse();
@@ -85,6 +89,7 @@ fn collect(config: &Config, only: &[String]) -> ExitCode {
 fn enroll(config: &Config, token_file: &Path) -> anyhow::Result<()> {
     let token = identity::read_token(token_file)?;
     become_owner_of(&config.spool.path).with_context(|| config.spool.path.display().to_string())?;
+    data_format::check(&config.spool.path, DATA_FORMAT)?;
     block_on(identity::enroll(config, &token))
 }
 

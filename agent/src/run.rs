@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vedette_daemon::logging::LogLevel;
-use vedette_daemon::notify;
+use vedette_daemon::{data_format, notify};
 use vedette_spool::{DiskFiles, Spool, SpoolLock};
 
+use crate::DATA_FORMAT;
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::collect::{Collection, Request};
@@ -35,6 +36,10 @@ pub(crate) async fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow
     let clock = Clock::new();
     let mut signals = Signals::new()?;
     let _lock = SpoolLock::take(&config.spool.path)?;
+    data_format::check(&config.spool.path, DATA_FORMAT)?;
+    if let Err(error) = data_format::note(&config.spool.path, DATA_FORMAT) {
+        warn!(%error, "the format of the data can not be noted: a package of an older release will not know of it");
+    }
     let spool = Spool::open(config.spool.clone(), Arc::new(DiskFiles), clock.now())?;
     let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
     let shared = Arc::new(Shared::new(clock, spool, requests));

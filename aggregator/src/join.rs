@@ -4,10 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use uuid::Uuid;
+use vedette_daemon::data_format;
 use vedette_daemon::privileges::become_owner_of;
 use vedette_transport::{Group, Token, TokenKind, client_endpoint, enroll_replica};
 use vedette_wire::ReplicaId;
 
+use crate::DATA_FORMAT;
 use crate::advertise;
 use crate::config::Config;
 
@@ -19,6 +21,7 @@ pub(crate) fn run(config: &Config, token_file: &Path) -> Result<()> {
     }
     // The token may be root's alone, what comes of it belongs to who owns the data.
     become_owner_of(&config.path).with_context(|| config.path.display().to_string())?;
+    data_format::check(&config.path, DATA_FORMAT)?;
     if Group::exists(&config.path)? {
         bail!("{} belongs to a group already: join with an empty data folder", config.path.display());
     }

@@ -29,6 +29,10 @@ const EXIT_FAILURE: u8 = 1;
 /// The usage or the configuration is wrong.
 const EXIT_CONFIG: u8 = 2;
 
+/// What the data folder holds. Greater with the first release whose data this one can not read; packages have it as well
+/// (`packaging/deb`, `packaging/rpm`).
+const DATA_FORMAT: u32 = 1;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut flags = cli.flags;

@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_api::{Admin, ApiState, BuildInfo, Lifecycle, PushAnswer, PushReceiver, ServerFacts};
 use vedette_daemon::logging::{self, LogLevel};
-use vedette_daemon::{build, clock, notify};
+use vedette_daemon::{build, clock, data_format, notify};
 use vedette_ingest::{Ingest, RemoteWrite};
 use vedette_promql::Engine;
 use vedette_storage::Storage;
 use vedette_transport::{Group, create_folder, replace_identity, server_endpoint};
 use vedette_wire::session::CloseCode;
 
+use crate::DATA_FORMAT;
 use crate::admin::StorageAdmin;
 use crate::backup::Snapshots;
 use crate::cli::Flags;
@@ -55,6 +56,10 @@ async fn serve(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()
     let mut signals = Signals::new()?;
     // Only who runs the aggregator may look at its keys and data.
     create_folder(&config.path)?;
+    data_format::check(&config.path, DATA_FORMAT)?;
+    if let Err(error) = data_format::note(&config.path, DATA_FORMAT) {
+        tracing::warn!(%error, "the format of the data can not be noted: a package of an older release will not know of it");
+    }
     let opening = tokio::task::spawn_blocking({
         let storage = config.storage.clone();
         move || Storage::open(storage, clock::now())

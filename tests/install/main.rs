@@ -24,7 +24,7 @@ const NEXT_VERSION: &str = "0.9.0";
 fn a_host_from_the_installation_to_the_purge() -> Result<()> {
     let Some(image) = image() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
-    let (debs, next) = (Debs::build(folder.path(), None)?, Debs::build(folder.path(), Some(NEXT_VERSION))?);
+    let (debs, next) = (Debs::build(folder.path())?, Debs::build_version(folder.path(), NEXT_VERSION)?);
     let container = Container::boot(&image, folder.path())?;
     let host = Host::new(container, &debs, &next)?;
     let before = host.files()?;
@@ -54,8 +54,8 @@ fn debs_are_reproducible_and_clean() -> Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let first = Debs::build(&folder.path().join("first"), None)?;
-    let second = Debs::build(&folder.path().join("second"), None)?;
+    let first = Debs::build(&folder.path().join("first"))?;
+    let second = Debs::build(&folder.path().join("second"))?;
     for (first, second) in [(&first.agent, &second.agent), (&first.aggregator, &second.aggregator)] {
         assert!(std::fs::read(first)? == std::fs::read(second)?, "two packages differ: {}", first.display());
         packages::lint_deb(first)?;

@@ -13,20 +13,55 @@ pub(crate) struct Debs {
 }
 
 impl Debs {
-    /// Packs them into `folder`, under the workspace's version or another.
-    pub(crate) fn build(folder: &Path, version: Option<&str>) -> Result<Self> {
-        pack("build-deb.sh", folder, version)?;
-        let version = version.unwrap_or(env!("CARGO_PKG_VERSION"));
+    /// Packs into `folder` the programs that the tests run.
+    pub(crate) fn build(folder: &Path) -> Result<Self> {
+        pack("build-deb.sh", folder, None)?;
+        Self::of(folder, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Builds programs of another version, and packs them into `folder`.
+    pub(crate) fn build_version(folder: &Path, version: &str) -> Result<Self> {
+        let layer = folder.join("layer");
+        for part in ["upper", "work"] {
+            std::fs::create_dir_all(layer.join(part))?;
+        }
+        let mut command = Command::new("unshare");
+        // What Cargo tells a test of its package: build scripts that see it run again.
+        for (name, _) in std::env::vars() {
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(name);
+            }
+        }
+        let output = command
+            .args(["--mount", "bash", "-euc", BUILD_AND_PACK, "build"])
+            .arg(&layer)
+            .arg(version)
+            .arg(folder)
+            .env("CARGO_TARGET_DIR", target_folder()?)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .output()?;
+        ensure!(output.status.success(), "building {version}:\n{}", String::from_utf8_lossy(&output.stderr));
+        Self::of(folder, version)
+    }
+
+    fn of(folder: &Path, version: &str) -> Result<Self> {
         let path = |program| only(folder, &format!("vedette-{program}_{version}-1_"));
         Ok(Self { agent: path("agent")?, aggregator: path("aggregator")? })
     }
 }
 
+/// Builds the programs under another version, and packs them, in a layer over the target folder at its own place: so
+/// what other tests run stays as it is, and what does not know its version is not compiled again.
+const BUILD_AND_PACK: &str = r#"
+mount -t overlay overlay -o "lowerdir=$CARGO_TARGET_DIR,upperdir=$1/upper,workdir=$1/work" "$CARGO_TARGET_DIR"
+VEDETTE_VERSION=$2 cargo build --quiet --locked --workspace --bins
+exec packaging/build-deb.sh --profile dev --no-build --fast --version "$2" --output "$3"
+"#;
+
 /// Runs one of the scripts over what has been built in the profile of the tests.
 pub(crate) fn pack(script: &str, folder: &Path, version: Option<&str>) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let test = std::env::current_exe()?;
-    let target = test.ancestors().nth(3).context("tests run from target/<profile>/deps")?;
+    let target = target_folder()?;
     let mut command = Command::new(root.join("packaging").join(script));
     command.args(["--profile", "dev", "--no-build", "--fast", "--output"]).arg(folder);
     command.env("CARGO_TARGET_DIR", target);
@@ -36,6 +71,11 @@ pub(crate) fn pack(script: &str, folder: &Path, version: Option<&str>) -> Result
     let output = command.output().with_context(|| script.to_owned())?;
     ensure!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+fn target_folder() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    Ok(test.ancestors().nth(3).context("tests run from target/<profile>/deps")?.to_owned())
 }
 
 /// The only file of a folder whose name begins so.

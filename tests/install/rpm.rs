@@ -33,10 +33,7 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
         rpm(&root, &["--install", "--nodeps", &first])?;
         let users = std::fs::read_to_string(root.join("etc/passwd"))?;
         ensure!(users.contains(&format!("{name}:x:")), "there is no user:\n{users}");
-        ensure!(
-            root.join(format!("var/lib/vedette/{program}/data-format")).exists(),
-            "there is no data folder"
-        );
+        ensure!(root.join(format!("var/lib/vedette/{program}")).is_dir(), "there is no data folder");
         let wanted = root.join(format!("etc/systemd/system/multi-user.target.wants/{name}.service"));
         ensure!(wanted.is_symlink(), "the service is not enabled");
         lists_its_files(&root, program)?;

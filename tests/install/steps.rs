@@ -177,6 +177,7 @@ impl Host {
     }
 
     /// What was scraped while either was upgraded is there, each once and, while the aggregator was, without a pause.
+    /// The newer agent finds what the older one has left in its spool, as no aggregator takes it meanwhile.
     pub(crate) fn upgrades_lose_nothing(&self) -> Result<()> {
         target::await_stored(&self.container, 3)?;
         let first = target::served(&self.container)?.last().copied().context("served something")?;
@@ -188,7 +189,11 @@ impl Host {
             ensure!(pair[1].0 - pair[0].0 < 2000, "a pause of more than a second: {pair:?}");
         }
 
+        self.run(&["systemctl", "stop", AGGREGATOR])?;
+        target::await_served(&self.container, 3)?;
         self.upgrade("agent", AGENT)?;
+        target::await_served(&self.container, 3)?;
+        self.run(&["systemctl", "start", AGGREGATOR])?;
         target::await_stored(&self.container, 5)?;
         let last = target::served(&self.container)?.last().copied().context("served something")?;
         self.stored_between(first, last)?;
@@ -199,13 +204,27 @@ impl Host {
 
     fn upgrade(&self, program: &str, unit: &str) -> Result<()> {
         let before = self.property(unit, "MainPID")?;
+        let was = self.running_version(program)?;
+        ensure!(was == env!("CARGO_PKG_VERSION"), "before the upgrade {program} has version {was}");
         self.run(&["dpkg", "--install", &format!("next-{program}.deb")])?;
         self.await_active(unit)?;
         ensure!(self.property(unit, "MainPID")? != before, "{unit} was not restarted");
         let version =
             self.run(&["dpkg-query", "--show", "--showformat=${Version}", &format!("vedette-{program}")])?;
         ensure!(version.starts_with(NEXT_VERSION), "{version}");
+        let is = self.running_version(program)?;
+        ensure!(is == NEXT_VERSION, "after the upgrade {program} has version {is}");
+        let said = self.run(&[&format!("vedette-{program}"), "--version"])?;
+        ensure!(said.trim() == format!("vedette-{program} {NEXT_VERSION}"), "{said}");
         Ok(())
+    }
+
+    /// What the running program says that it is.
+    fn running_version(&self, program: &str) -> Result<String> {
+        // Whether it is healthy is not asked here.
+        let (status, _) = self.container.output(&[&format!("vedette-{program}"), "status", "--json"])?;
+        let status: serde_json::Value = serde_json::from_str(&status).with_context(|| status.clone())?;
+        Ok(status["version"].as_str().with_context(|| status.to_string())?.to_owned())
     }
 
     /// What is stored of these numbers: all, each once.
@@ -240,17 +259,21 @@ impl Host {
         Ok(())
     }
 
+    /// Neither the package nor the program of an older release takes the data, and both leave all as it is.
     pub(crate) fn refuses_a_downgrade_over_newer_data(&self) -> Result<()> {
         for program in ["agent", "aggregator"] {
             let format = self.container.root().join(format!("var/lib/vedette/{program}/data-format"));
             let own = fs::read_to_string(&format).with_context(|| format.display().to_string())?;
             fs::write(&format, "2\n")?;
+            self.refuses_to_run_older(program)?;
             let (said, succeeded) =
                 self.container.output(&["dpkg", "--install", &format!("first-{program}.deb")])?;
             let expected = format!("a newer release has written the data in /var/lib/vedette/{program}");
             ensure!(!succeeded && said.contains(&expected), "{said}");
             fs::write(&format, own)?;
-            self.await_active(&format!("vedette-{program}.service"))?;
+            let unit = format!("vedette-{program}.service");
+            self.run(&["systemctl", "start", &unit])?;
+            self.await_active(&unit)?;
             let version = self.run(&[
                 "dpkg-query",
                 "--show",
@@ -259,6 +282,27 @@ impl Host {
             ])?;
             ensure!(version == format!("{NEXT_VERSION}-1 installed"), "{version}");
         }
+        Ok(())
+    }
+
+    /// The older release's program, unpacked by hand.
+    fn refuses_to_run_older(&self, program: &str) -> Result<()> {
+        let (unit, user) = (format!("vedette-{program}.service"), format!("vedette-{program}"));
+        let (deb, older) = (format!("first-{program}.deb"), format!("/opt/older-{program}"));
+        self.run(&["dpkg-deb", "--extract", &deb, &older])?;
+        self.run(&["systemctl", "stop", &unit])?;
+        let data = format!("/var/lib/vedette/{program}");
+        let list = ["find", &data, "-printf", "%p %s %T@\n"];
+        let before = self.run(&list)?;
+        let binary = format!("{older}/usr/bin/vedette-{program}");
+        let config = format!("--config.file=/etc/vedette/{program}.yml");
+        let (said, succeeded) =
+            self.container.output(&["runuser", "--user", &user, "--", &binary, &config])?;
+        let expected = format!("a newer release has written the data in {data} (format 2)");
+        ensure!(!succeeded && said.contains(&expected), "{said}");
+        let after = self.run(&list)?;
+        ensure!(before == after, "the older program has changed the data:\n{before}\n{after}");
+        self.run(&["rm", "--recursive", &older])?;
         Ok(())
     }
 

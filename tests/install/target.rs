@@ -51,13 +51,18 @@ pub(crate) fn stored(container: &Container) -> Result<Vec<(i64, u64)>> {
     pairs.collect::<Option<_>>().context("numbers")
 }
 
-/// Waits until so many more have been given out, and the last of these is stored.
-pub(crate) fn await_stored(container: &Container, more: usize) -> Result<()> {
+/// Waits until so many more have been given out.
+pub(crate) fn await_served(container: &Container, more: usize) -> Result<u64> {
     let already = served(container)?.len();
-    let wanted = eventually("the target is scraped", GENEROUS, || {
+    eventually("the target is scraped", GENEROUS, || {
         let served = served(container)?;
         Ok(served.last().copied().filter(|_| served.len() >= already + more))
-    })?;
+    })
+}
+
+/// Waits until so many more have been given out, and the last of these is stored.
+pub(crate) fn await_stored(container: &Container, more: usize) -> Result<()> {
+    let wanted = await_served(container, more)?;
     eventually("what was scraped is stored", GENEROUS, || {
         Ok(stored(container)?.iter().any(|(_, number)| *number >= wanted).then_some(()))
     })
