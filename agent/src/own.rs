@@ -91,6 +91,11 @@ fn about_collection(numbers: &Numbers, out: &mut Gathered) {
             "Exemplars with too long labels, or too many of one scrape.",
             numbers.exemplars_refused,
         ),
+        (
+            "vedette_agent_histograms_refused_total",
+            "Classic histograms that could not be converted to native ones.",
+            numbers.histograms_refused,
+        ),
         ("vedette_agent_batches_refused_total", "Scrapes too large for a batch.", numbers.batches_refused),
         (
             "vedette_agent_http_connections_refused_total",

@@ -55,6 +55,7 @@ pub(crate) struct Numbers {
     pub(crate) http_connections_refused: u64,
     pub(crate) series_refused: u64,
     pub(crate) exemplars_refused: u64,
+    pub(crate) histograms_refused: u64,
     pub(crate) batches_refused: u64,
     pub(crate) scrapes: u64,
     pub(crate) scrapes_failed: u64,

@@ -1,6 +1,7 @@
 //! End to end: the real binaries on loopback, asked through the API that users have, and hurt on the way.
 
 mod catch_up;
+mod classic_histograms;
 mod compose;
 mod continuity;
 mod deletes;

@@ -1,5 +1,5 @@
 //! A target as client libraries make them: protobuf with native histograms, exemplars and start times for who asks for
-//! it, OpenMetrics text for all others. What it says stays the same.
+//! it first, plain text for who asks for that first, OpenMetrics text for all others. What it says stays the same.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -36,21 +36,23 @@ impl Exporter {
     }
 
     fn answer(self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut wants_protobuf = false;
+        let mut accepted = String::new();
         for line in BufReader::new(stream.try_clone()?).lines() {
             let line = line?.to_lowercase();
             if line.is_empty() {
                 break;
             }
-            let accepted = line.strip_prefix("accept:").unwrap_or_default().trim();
-            wants_protobuf |= accepted.starts_with("application/vnd.google.protobuf");
+            if let Some(value) = line.strip_prefix("accept:") {
+                accepted = value.trim().to_owned();
+            }
         }
-        let (kind, body) = match wants_protobuf {
-            true => (
+        let (kind, body) = match accepted.split([';', ',']).next().unwrap_or_default() {
+            "application/vnd.google.protobuf" => (
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
                 self.delimited(),
             ),
-            false => ("application/openmetrics-text; version=1.0.0; charset=utf-8", self.text().into_bytes()),
+            "text/plain" => ("text/plain; version=0.0.4; charset=utf-8", plain_text().into_bytes()),
+            _ => ("application/openmetrics-text; version=1.0.0; charset=utf-8", self.text().into_bytes()),
         };
         let length = body.len();
         write!(
@@ -62,8 +64,37 @@ impl Exporter {
 
     fn text(self) -> String {
         let at = self.at_ms as f64 / 1000.0;
+        // Of histograms and what follows them Prometheus 3.5 loses such a series where it converts; later ones do not.
+        let started = at - 60.0;
         format!(
-            "# TYPE requests counter\n# HELP requests What was asked.\nrequests_total{{path=\"/a\"}} 5.0 # {{trace_id=\"one\"}} 0.25 {at}\n# EOF\n"
+            r#"# TYPE requests counter
+# HELP requests What was asked.
+requests_total{{path="/a"}} 5.0 # {{trace_id="one"}} 0.25 {at}
+requests_created{{path="/a"}} {started}
+# TYPE latency_seconds histogram
+# UNIT latency_seconds seconds
+latency_seconds_bucket{{path="/a",le="0.1"}} 4 # {{trace_id="two"}} 0.05 {at}
+latency_seconds_bucket{{path="/a",le="1.0"}} 7 # {{trace_id="timeless"}} 0.5
+latency_seconds_bucket{{path="/a",le="+Inf"}} 9
+latency_seconds_count{{path="/a"}} 9
+latency_seconds_sum{{path="/a"}} 4.5
+latency_seconds_bucket{{path="/b",le="1.0"}} 1.5
+latency_seconds_bucket{{path="/b",le="0.1"}} 0.5
+latency_seconds_bucket{{path="/b",le="+Inf"}} 2
+latency_seconds_sum{{path="/b"}} -1
+# TYPE broken histogram
+broken_bucket{{le="1"}} 5
+broken_bucket{{le="+Inf"}} 3
+broken_count 3
+broken_sum 1
+# TYPE rpc_seconds summary
+rpc_seconds{{quantile="0.5"}} 0.2
+rpc_seconds_count 3
+rpc_seconds_sum 0.75
+# TYPE bucket_count gauge
+bucket_count 7
+# EOF
+"#
         )
     }
 
@@ -143,6 +174,22 @@ impl Exporter {
         push_bytes(&mut exemplar, 3, &time(self.at_ms + later_ms));
         exemplar
     }
+}
+
+/// Histograms as the oldest format has them: with runs of empty buckets, without a sum, without a count, of another type.
+fn plain_text() -> String {
+    let bounds = |name: &str, counts: &[u32]| -> String {
+        let lines = counts.iter().enumerate();
+        lines.map(|(bound, count)| format!("{name}_bucket{{le=\"{bound}\",x=\"ü\"}} {count}\n")).collect()
+    };
+    let sparse = bounds("sparse", &[0, 1, 1, 1, 1, 1, 4, 4, 4, 6]);
+    let countless = bounds("countless", &[1, 2]);
+    let gauge = bounds("gauge", &[1, 2]);
+    format!(
+        "# HELP sparse With gaps.\n# TYPE sparse histogram\n{sparse}sparse_bucket{{le=\"+Inf\",x=\"ü\"}} 6\nsparse_sum{{x=\"ü\"}} 20\nsparse_count{{x=\"ü\"}} 6\n\
+         # TYPE countless histogram\n{countless}# TYPE gauge gauge\n{gauge}untyped_bucket{{le=\"1\"}} 1\nuntyped_count 1\n\
+         # TYPE bare histogram\nbare_count 5\n"
+    )
 }
 
 fn summary() -> Vec<u8> {

@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vedette_exposition::Histograms;
 use vedette_model::{INSTANCE_LABEL, JOB_LABEL, Labels, LabelsBuilder};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -34,6 +35,10 @@ pub struct Target {
     pub interval: Duration,
     /// How long at most.
     pub timeout: Duration,
+    /// Which histograms are read.
+    pub histograms: Histograms,
+    /// Whether classic histograms are made native ones with custom bounds.
+    pub converts_classic_histograms: bool,
     /// The configuration it comes from.
     pub config: Arc<ScrapeConfig>,
     /// More targets than `target_limit`: every scrape of the job fails with this text.
@@ -112,7 +117,28 @@ impl Target {
         }
         let labels = public_labels(config, address, group);
         let key = key(&labels, &url, config.honor_labels);
-        Ok(Self { labels, url, interval, timeout, config: config.clone(), refused: None, key })
+        let decide = |label: &str, default| steer(label).and_then(parse_bool).unwrap_or(default);
+        let histograms = Histograms {
+            native: decide("__scrape_native_histograms__", config.histograms.native),
+            classic_as_well: decide(
+                "__always_scrape_classic_histograms__",
+                config.histograms.classic_as_well,
+            ),
+        };
+        let converts_classic_histograms =
+            decide("__convert_classic_histograms_to_nhcb__", config.convert_classic_histograms);
+        let config = Arc::clone(config);
+        Ok(Self {
+            labels,
+            url,
+            interval,
+            timeout,
+            histograms,
+            converts_classic_histograms,
+            config,
+            refused: None,
+            key,
+        })
     }
 
     /// Which target it is.
@@ -123,6 +149,15 @@ impl Target {
     /// A text that is the same wherever and whenever the same target is scraped; its place on the grid depends on it.
     pub fn stable_name(&self) -> String {
         format!("{}\n{}", self.labels.canonical(), self.url)
+    }
+}
+
+/// What a label says that decides something; other words decide nothing, as in Prometheus.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

@@ -55,7 +55,6 @@ fn refusals_name_line_and_key() {
         refused(&format!("- job_name: j\n  {key}: {{}}\n"), "not supported yet");
     }
     refused("- job_name: j\n  scrape_intervall: 5s\n", "unknown field `scrape_intervall`");
-    refused("- job_name: j\n  convert_classic_histograms_to_nhcb: true\n", "not supported yet");
     refused("- job_name: j\n  metric_name_validation_scheme: legacy\n", "not supported yet");
 }
 
@@ -99,6 +98,51 @@ fn protobuf_is_asked_for_where_native_histograms_are() {
     assert_eq!(protocols(own), ["PrometheusText0.0.4", "PrometheusProto"]);
     let config = scrape("- {job_name: j, always_scrape_classic_histograms: true}").expect("good").remove(0);
     assert!(config.histograms.classic_as_well && !config.histograms.native);
+}
+
+#[test]
+fn histograms_are_read_as_the_job_says_or_global_does() {
+    let yes = global("convert_classic_histograms_to_nhcb: true").expect("good");
+    let raw: Vec<Option<RawScrapeConfig>> =
+        serde_saphyr::from_str("- job_name: a\n- {job_name: b, convert_classic_histograms_to_nhcb: false}\n")
+            .expect("YAML");
+    let configs = check_scrape_configs(&raw, &yes, Path::new("/")).expect("good");
+    let converts: Vec<_> = configs.iter().map(|config| config.convert_classic_histograms).collect();
+    assert_eq!(converts, [true, false]);
+    let limits = |keys: &str| {
+        let limits = scrape(&format!("- {{job_name: j{keys}}}")).expect(keys)[0].histogram_limits;
+        (limits.buckets_max, limits.schema_max)
+    };
+    assert_eq!(limits(""), (0, 8));
+    assert_eq!(limits(", native_histogram_bucket_limit: 20"), (20, 8));
+    // What Prometheus makes of a factor.
+    for (factor, schema) in [
+        ("0", 8),
+        ("-1", 8),
+        ("1", 8),
+        ("1.001", 8),
+        ("1.1", 2),
+        ("1.5", 0),
+        ("2", 0),
+        ("4", -1),
+        ("1e9", -4),
+        (".nan", 0),
+    ] {
+        assert_eq!(limits(&format!(", native_histogram_min_bucket_factor: {factor}")).1, schema, "{factor}");
+    }
+    refused("- {job_name: j, native_histogram_bucket_limit: -1}", "native_histogram_bucket_limit");
+    refused("- {job_name: j, native_histogram_min_bucket_factor: x}", "native_histogram_min_bucket_factor");
+}
+
+#[test]
+fn a_targets_labels_may_decide_on_histograms() {
+    let yaml = "- job_name: j\n  scrape_native_histograms: true\n  static_configs:\n  - targets: ['a:1']\n    labels: {__scrape_native_histograms__: 'f', __convert_classic_histograms_to_nhcb__: '1', __always_scrape_classic_histograms__: yes}\n";
+    let config = std::sync::Arc::new(scrape(yaml).expect("good").remove(0));
+    let (targets, _) = Target::of_config(&config);
+    let target = &targets[0];
+    assert!(!target.histograms.native && !target.histograms.classic_as_well);
+    assert!(target.converts_classic_histograms);
+    assert_eq!(target.labels.len(), 2);
 }
 
 #[test]

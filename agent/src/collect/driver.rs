@@ -218,6 +218,7 @@ impl Collection {
             numbers.scrapes_failed += u64::from(outcome.error.is_some());
             numbers.samples += outcome.samples as u64;
             numbers.exemplars_refused += outcome.exemplars_refused as u64;
+            numbers.histograms_refused += outcome.histograms_refused as u64;
         }
         self.completeness.settle(index, next);
         self.wait(WaitingRow { target: Some(fetched.target), index, at: outcome.at });

@@ -37,5 +37,5 @@ pub use negotiate::{
     choose_for_accept, format_of_content_type, negotiate,
 };
 pub use parser::{Parser, check};
-pub use printer::TextPrinter;
+pub use printer::{TextPrinter, series_key};
 pub use series::{Dialect, parse_series, parse_series_as};

@@ -2,6 +2,13 @@ use vedette_model::{MetricKind, number};
 
 use crate::scan::{label_name_end, metric_name_end};
 
+/// A series without its value, with labels in the order given, as [`TextPrinter`] writes it.
+pub fn series_key<'l>(name: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> Vec<u8> {
+    let mut key = Vec::new();
+    TextPrinter::new(&mut key).series(name, labels);
+    key
+}
+
 /// Writes the text format 0.0.4 into a buffer of the caller's. A name that is not of the classic form is quoted,
 /// as Prometheus 3 reads it.
 #[derive(Debug)]

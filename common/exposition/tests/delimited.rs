@@ -92,7 +92,7 @@ fn histograms_come_as_they_are_asked_for() {
     ];
     check("native", Histograms::default(), &[&[family][..], &of_buckets].concat());
     let both = Histograms { native: true, classic_as_well: true };
-    check("native", both, &[&[family][..], &of_buckets, &[native]].concat());
+    check("native", both, &[&[family, native][..], &of_buckets].concat());
     let gauges = "f Float Gauge {count:4.5, sum:-3, (0.5,1]:1.5, (1,2]:3} (0)";
     check("float", NATIVE, &[r#"f gaugehistogram "" """#, gauges]);
     check("no_op_span", NATIVE, &[r#"z histogram "" """#, "z Integer Unknown {count:0, sum:0} (0)"]);

@@ -27,9 +27,9 @@ mod value;
 
 pub use exemplar::Exemplar;
 pub use histogram::{
-    Bucket, CUSTOM_BUCKETS_SCHEMA, CoarsenError, CountKind, CounterReset, EXPONENTIAL_SCHEMA_MAX,
-    EXPONENTIAL_SCHEMA_MIN, Histogram, HistogramError, HistogramSample, HistogramSum, IncompatibleSchemas,
-    Reconciled, Span,
+    Bucket, CUSTOM_BUCKETS_SCHEMA, ClassicHistogram, ClassicHistogramError, CoarsenError, CountKind,
+    CounterReset, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, Histogram, HistogramError, HistogramSample,
+    HistogramSum, IncompatibleSchemas, Reconciled, Span,
 };
 pub use labels::{
     BUCKET_LABEL, INSTANCE_LABEL, JOB_LABEL, Labels, LabelsBuilder, METRIC_NAME, QUANTILE_LABEL, SeriesId,

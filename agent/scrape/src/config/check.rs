@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vedette_exposition::{BodyFormat, Format, Histograms};
-use vedette_model::Labels;
+use vedette_model::{EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, Labels};
 
 use crate::config::http::{self, HttpConfig};
 use crate::config::raw::{Field, RawGlobalConfig, RawScrapeConfig, RawStaticConfig, line};
@@ -32,6 +32,8 @@ pub struct GlobalConfig {
     pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
     /// Which histograms are read.
     pub histograms: Histograms,
+    /// Whether classic histograms are made native ones with custom bounds.
+    pub convert_classic_histograms: bool,
     /// Added to every series that does not have them.
     pub external_labels: Labels,
     /// Limits for all jobs that have none of their own.
@@ -47,6 +49,7 @@ impl Default for GlobalConfig {
             scrape_timeout: Duration::from_secs(10),
             scrape_protocols: None,
             histograms: Histograms::default(),
+            convert_classic_histograms: false,
             external_labels: Labels::empty(),
             limits: Limits::default(),
             escaping: Escaping::AllowUtf8,
@@ -69,6 +72,15 @@ pub struct Limits {
     pub label_name_length: u64,
     /// Bytes of a label's value.
     pub label_value_length: u64,
+}
+
+/// How fine a native histogram may be; a finer one is made coarser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HistogramLimits {
+    /// Buckets of one; the scrape fails when it can not be made so coarse. 0 is no limit.
+    pub buckets_max: u64,
+    /// The finest exponential schema.
+    pub schema_max: i32,
 }
 
 /// A wire format of expositions.
@@ -182,6 +194,10 @@ pub struct ScrapeConfig {
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
     /// Which histograms are read.
     pub histograms: Histograms,
+    /// Whether classic histograms are made native ones with custom bounds.
+    pub convert_classic_histograms: bool,
+    /// How fine native histograms may be.
+    pub histogram_limits: HistogramLimits,
     /// How names that are not classic are asked for.
     pub escaping: Escaping,
     /// The path.
@@ -228,7 +244,6 @@ impl GlobalConfig {
                 return Err(error(key, field, reason));
             }
         }
-        no_conversion(&raw.convert_classic_histograms_to_nhcb)?;
         let default = Self::default();
         let interval =
             duration_of("scrape_interval", &raw.scrape_interval)?.unwrap_or(default.scrape_interval);
@@ -248,6 +263,7 @@ impl GlobalConfig {
                 native: flag(&raw.scrape_native_histograms, false),
                 classic_as_well: flag(&raw.always_scrape_classic_histograms, false),
             },
+            convert_classic_histograms: flag(&raw.convert_classic_histograms_to_nhcb, false),
             external_labels: external_labels(&raw.external_labels, environment)?,
             limits: Limits {
                 body_size: body_size(&raw.body_size_limit)?,
@@ -297,7 +313,6 @@ fn scrape_config(
     if let Some((key, line)) = raw.later().next() {
         return Err(ConfigError { line, key: key.to_owned(), problem: "not supported yet".to_owned() });
     }
-    no_conversion(&raw.convert_classic_histograms_to_nhcb)?;
     let histograms = Histograms {
         native: flag(&raw.scrape_native_histograms, global.histograms.native),
         classic_as_well: flag(&raw.always_scrape_classic_histograms, global.histograms.classic_as_well),
@@ -321,6 +336,16 @@ fn scrape_config(
             .or_else(|| global.scrape_protocols.clone())
             .unwrap_or_else(|| ScrapeProtocol::defaults(histograms)),
         histograms,
+        convert_classic_histograms: flag(
+            &raw.convert_classic_histograms_to_nhcb,
+            global.convert_classic_histograms,
+        ),
+        histogram_limits: HistogramLimits {
+            buckets_max: number(&raw.native_histogram_bucket_limit),
+            schema_max: finest_schema(
+                raw.native_histogram_min_bucket_factor.as_ref().map(|field| field.value),
+            ),
+        },
         fallback_scrape_protocol: fallback
             .transpose()
             .map_err(|problem| error("fallback_scrape_protocol", &raw.fallback_scrape_protocol, problem))?,
@@ -474,10 +499,14 @@ fn escaping(validation: &Field<String>, escaping: &Field<String>) -> Result<Opti
     })
 }
 
-fn no_conversion(convert: &Field<bool>) -> Result<(), ConfigError> {
-    match flag(convert, false) {
-        true => Err(error("convert_classic_histograms_to_nhcb", convert, "not supported yet")),
-        false => Ok(()),
+/// The finest schema whose buckets each reach at least `factor` times as far as the one before.
+fn finest_schema(factor: Option<f64>) -> i32 {
+    match factor {
+        None | Some(..=1.0) => EXPONENTIAL_SCHEMA_MAX,
+        // The cast saturates, and no number is 0, as it is for Prometheus.
+        Some(factor) => {
+            ((-factor.log2().log2()).floor() as i32).clamp(EXPONENTIAL_SCHEMA_MIN, EXPONENTIAL_SCHEMA_MAX)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod http;
 mod raw;
 
 pub use check::{
-    ConfigError, Escaping, GlobalConfig, Limits, ScrapeConfig, ScrapeProtocol, StaticGroup,
+    ConfigError, Escaping, GlobalConfig, HistogramLimits, Limits, ScrapeConfig, ScrapeProtocol, StaticGroup,
     check_scrape_configs,
 };
 pub use http::{Authentication, HttpConfig, Pem, Secret, SecretSource, TlsConfig, TlsVersion};

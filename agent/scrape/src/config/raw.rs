@@ -88,6 +88,8 @@ raw_scrape_config! {
         scrape_native_histograms: bool,
         always_scrape_classic_histograms: bool,
         convert_classic_histograms_to_nhcb: bool,
+        native_histogram_bucket_limit: u64,
+        native_histogram_min_bucket_factor: f64,
         static_configs: Vec<Option<RawStaticConfig>>,
         basic_auth: RawBasicAuth,
         authorization: RawAuthorization,
@@ -102,8 +104,6 @@ raw_scrape_config! {
         relabel_configs
         metric_relabel_configs
         scrape_failure_log_file
-        native_histogram_bucket_limit
-        native_histogram_min_bucket_factor
         extra_scrape_metrics
         oauth2
         proxy_url

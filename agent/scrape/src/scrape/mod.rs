@@ -1,5 +1,6 @@
 //! What a response means. Plain data in, rows out: no socket, no clock.
 
+mod classic;
 mod exemplar;
 mod family;
 mod labels;
@@ -50,6 +51,9 @@ pub enum ScrapeError {
         /// How many it has.
         buckets: usize,
     },
+    /// A native histogram that can not be made coarse enough for `native_histogram_bucket_limit`.
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
     /// More samples than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,
@@ -85,6 +89,8 @@ pub struct ScrapeOutcome {
     pub out_of_bounds: usize,
     /// Exemplars left out because there are too many of them or their labels are too long.
     pub exemplars_refused: usize,
+    /// Classic histograms that could not be converted.
+    pub histograms_refused: usize,
 }
 
 impl ScrapeOutcome {
@@ -99,6 +105,7 @@ impl ScrapeOutcome {
             out_of_order: 0,
             out_of_bounds: 0,
             exemplars_refused: 0,
+            histograms_refused: 0,
         }
     }
 }

@@ -6,13 +6,15 @@ use vedette_exposition::{
     BodyFormat, DelimitedEntry, DelimitedReader, Entry, Exemplar, Format, LabelPair, Parser,
     format_of_content_type,
 };
-use vedette_model::{Histogram, Timestamp};
+use vedette_model::{EXPONENTIAL_SCHEMA_MIN, Histogram, Timestamp};
 use vedette_wire::{HISTOGRAM_BUCKETS_MAX, SeriesDescription, SetOutcome, TargetTable};
 
+use super::classic::{ClassicConversion, ClassicSeries, Collected};
 use super::exemplar::{EXEMPLARS_PER_SCRAPE_MAX, labels_of};
 use super::family::CurrentFamily;
 use super::{ScrapeError, ScrapeOutcome, TargetScrape, labels, set, timed};
 use crate::client::Body;
+use crate::config::HistogramLimits;
 use crate::target::Target;
 
 /// What a sample says.
@@ -38,9 +40,9 @@ impl Value {
 }
 
 /// A sample as it was read.
-struct Read<'k, 'r> {
+struct Read<'k, 'r, V> {
     series: &'k [u8],
-    value: Value,
+    value: V,
     timestamp: Option<i64>,
     /// 0 where it is not known.
     start_ms: i64,
@@ -49,15 +51,25 @@ struct Read<'k, 'r> {
     pairs: &'r dyn Fn() -> Result<Vec<LabelPair<'k>>, ScrapeError>,
 }
 
+impl<'k, 'r, V> Read<'k, 'r, V> {
+    fn with<W>(&self, value: W) -> Read<'k, 'r, W> {
+        let &Self { series, timestamp, start_ms, exemplars, pairs, .. } = self;
+        Read { series, value, timestamp, start_ms, exemplars, pairs }
+    }
+}
+
 /// A body on its way into the table.
 struct Reading<'s, 'a> {
     scrape: &'s mut TargetScrape,
     outcome: &'s mut ScrapeOutcome,
     target: Arc<Target>,
     family: CurrentFamily<'a>,
+    /// Where classic histograms are converted.
+    conversion: Option<ClassicConversion>,
     /// Samples that count towards the limit.
     taken: u64,
     sample_max: u64,
+    has_too_many_buckets: bool,
 }
 
 pub(super) fn read(
@@ -75,13 +87,23 @@ pub(super) fn read(
         0 => u64::MAX,
         samples => samples,
     };
+    let conversion = target.converts_classic_histograms.then(ClassicConversion::default);
     let family = CurrentFamily::default();
-    let mut reading = Reading { scrape, outcome, target, family, taken: 0, sample_max };
+    let mut reading = Reading {
+        scrape,
+        outcome,
+        target,
+        family,
+        conversion,
+        taken: 0,
+        sample_max,
+        has_too_many_buckets: false,
+    };
     match format {
         BodyFormat::Text(format) => reading.text(format, &body.bytes)?,
         BodyFormat::Delimited => reading.delimited(&body.bytes)?,
     }
-    if reading.taken > sample_max { Err(ScrapeError::SampleLimit) } else { Ok(()) }
+    reading.finish()
 }
 
 impl<'a> Reading<'_, 'a> {
@@ -89,12 +111,16 @@ impl<'a> Reading<'_, 'a> {
         let mut parser = Parser::new(format, bytes);
         while let Some(entry) = parser.next_entry()? {
             let Entry::Sample(sample) = entry else {
+                self.end_classic()?;
+                if let (Some(conversion), Entry::Type { name, kind }) = (&mut self.conversion, &entry) {
+                    conversion.note_family(name, *kind);
+                }
                 self.family.note(entry);
                 continue;
             };
-            self.sample(&Read {
+            self.float(&Read {
                 series: sample.series,
-                value: Value::Float(sample.value),
+                value: sample.value,
                 timestamp: sample.timestamp,
                 start_ms: 0,
                 exemplars: sample.exemplar.as_slice(),
@@ -105,47 +131,124 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn delimited(&mut self, bytes: &'a [u8]) -> Result<(), ScrapeError> {
-        let reader = DelimitedReader::new(bytes, self.target.config.histograms);
+        let reader = DelimitedReader::new(bytes, self.target.histograms);
         reader.read(|entry| match entry {
             DelimitedEntry::Family { name, kind, help, unit } => {
+                self.end_classic()?;
+                if let Some(conversion) = &mut self.conversion {
+                    conversion.note_family(name.as_bytes(), kind);
+                }
                 self.family = CurrentFamily::plain(name, kind, help, unit);
                 Ok(())
             }
-            DelimitedEntry::Sample { sample, start_ms } => self.sample(&Read {
+            DelimitedEntry::Sample { sample, start_ms } => self.float(&Read {
                 series: sample.series,
-                value: Value::Float(sample.value),
+                value: sample.value,
                 timestamp: sample.timestamp,
                 start_ms,
                 exemplars: sample.exemplar.as_slice(),
                 pairs: &|| Ok(sample.label_pairs()?),
             }),
             DelimitedEntry::Histogram(entry) => {
-                let buckets = entry.histogram.positive_buckets.len() + entry.histogram.negative_buckets.len();
-                if buckets > HISTOGRAM_BUCKETS_MAX {
-                    return Err(ScrapeError::HistogramBuckets { buckets });
+                self.end_classic()?;
+                if let Some(conversion) = &mut self.conversion {
+                    conversion.note_native(&entry.sample.label_pairs()?);
                 }
-                self.sample(&Read {
-                    series: entry.sample.series,
-                    value: Value::Histogram(Arc::new(entry.histogram)),
-                    timestamp: entry.sample.timestamp,
-                    start_ms: entry.start_ms,
-                    exemplars: &entry.exemplars,
-                    pairs: &|| Ok(entry.sample.label_pairs()?),
-                })
+                self.histogram(
+                    entry.histogram,
+                    &Read {
+                        series: entry.sample.series,
+                        value: (),
+                        timestamp: entry.sample.timestamp,
+                        start_ms: entry.start_ms,
+                        exemplars: &entry.exemplars,
+                        pairs: &|| Ok(entry.sample.label_pairs()?),
+                    },
+                )
             }
         })
     }
 
-    fn sample(&mut self, read: &Read<'_, '_>) -> Result<(), ScrapeError> {
+    fn finish(mut self) -> Result<(), ScrapeError> {
+        self.end_classic()?;
+        if self.taken > self.sample_max {
+            return Err(ScrapeError::SampleLimit);
+        }
+        if self.has_too_many_buckets { Err(ScrapeError::BucketLimit) } else { Ok(()) }
+    }
+
+    /// A float, perhaps a part of a classic histogram that is to be converted.
+    fn float(&mut self, read: &Read<'_, '_, f64>) -> Result<(), ScrapeError> {
+        let is_expected = self.conversion.as_ref().is_some_and(ClassicConversion::is_expected);
+        if !is_expected {
+            return self.sample(&read.with(Value::Float(read.value)));
+        }
+        let pairs = (read.pairs)()?;
+        if let Some(collected) = self.conversion.as_mut().and_then(|known| known.take_before(&pairs)) {
+            self.converted(collected)?;
+        }
+        let &Read { value, timestamp, start_ms, exemplars, .. } = read;
+        let series = ClassicSeries { pairs: &pairs, value, timestamp, start_ms, exemplars };
+        let buckets = self.conversion.as_mut().and_then(|conversion| conversion.add(&series));
+        check_buckets(buckets.unwrap_or(0))?;
+        if buckets.is_some() && !self.target.histograms.classic_as_well {
+            return Ok(());
+        }
+        self.sample(&read.with(Value::Float(read.value)))
+    }
+
+    /// No more series of the classic histogram that is being collected, if there is one.
+    fn end_classic(&mut self) -> Result<(), ScrapeError> {
+        match self.conversion.as_mut().and_then(ClassicConversion::take) {
+            Some(collected) => self.converted(collected),
+            None => Ok(()),
+        }
+    }
+
+    fn converted(&mut self, mut collected: Collected) -> Result<(), ScrapeError> {
+        let Ok(histogram) = collected.histogram() else {
+            self.outcome.histograms_refused += 1;
+            return Ok(());
+        };
+        self.histogram(
+            histogram,
+            &Read {
+                series: &collected.key(),
+                value: (),
+                timestamp: collected.timestamp,
+                start_ms: collected.start_ms,
+                exemplars: &collected.exemplars(),
+                pairs: &|| Ok(collected.pairs()),
+            },
+        )
+    }
+
+    /// A native histogram, made as coarse as it has to be.
+    fn histogram(&mut self, histogram: Histogram, read: &Read<'_, '_, ()>) -> Result<(), ScrapeError> {
+        check_buckets(histogram.positive_buckets.len() + histogram.negative_buckets.len())?;
+        match within(histogram, self.target.config.histogram_limits) {
+            Some(histogram) => self.sample(&read.with(Value::Histogram(Arc::new(histogram)))),
+            None => {
+                // Reading goes on, so that the number of samples is told.
+                self.has_too_many_buckets = true;
+                self.outcome.samples += 1;
+                self.outcome.samples_kept += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn sample(&mut self, read: &Read<'_, '_, Value>) -> Result<(), ScrapeError> {
         self.outcome.samples += 1;
-        let counts = if self.taken < self.sample_max { self.take(read)? } else { self.is_beyond(read) };
+        let is_full = self.taken >= self.sample_max || self.has_too_many_buckets;
+        let counts = if is_full { self.is_beyond(read) } else { self.take(read)? };
         self.taken = self.taken.saturating_add(u64::from(counts));
         self.outcome.samples_kept += 1;
         Ok(())
     }
 
-    /// Reading goes on beyond the limit, so that the number of samples is told; a repetition is not one too many.
-    fn is_beyond(&mut self, read: &Read<'_, '_>) -> bool {
+    /// Reading goes on beyond a limit, so that the number of samples is told; a repetition is not one too many.
+    fn is_beyond(&mut self, read: &Read<'_, '_, Value>) -> bool {
         let set = read.value.put(&mut self.scrape.table, read.series, || Err(()));
         let is_repeated = set == Ok(SetOutcome::Duplicate);
         self.outcome.duplicates += usize::from(is_repeated);
@@ -153,7 +256,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     /// Takes one sample; whether it counts towards the limit.
-    fn take(&mut self, read: &Read<'_, '_>) -> Result<bool, ScrapeError> {
+    fn take(&mut self, read: &Read<'_, '_, Value>) -> Result<bool, ScrapeError> {
         self.family.publish(read.series, &mut self.scrape.table);
         if let Some(time) = read.timestamp.filter(|_| self.target.config.honor_timestamps) {
             return self.take_timed(read, Timestamp::from_millis(time));
@@ -178,7 +281,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     /// Adds exemplars to the series set last.
-    fn take_exemplars(&mut self, read: &Read<'_, '_>) {
+    fn take_exemplars(&mut self, read: &Read<'_, '_, Value>) {
         if let [exemplar] = read.exemplars {
             return self.take_exemplar(exemplar);
         }
@@ -205,7 +308,7 @@ impl<'a> Reading<'_, 'a> {
         }
     }
 
-    fn take_timed(&mut self, read: &Read<'_, '_>, time: Timestamp) -> Result<bool, ScrapeError> {
+    fn take_timed(&mut self, read: &Read<'_, '_, Value>, time: Timestamp) -> Result<bool, ScrapeError> {
         let track = self.target.config.track_timestamps_staleness;
         let scrape = &mut *self.scrape;
         let describe = || describe(&self.target, &scrape.external_labels, read, &self.family);
@@ -227,7 +330,7 @@ impl<'a> Reading<'_, 'a> {
 fn describe(
     target: &Target,
     external_labels: &vedette_model::Labels,
-    read: &Read<'_, '_>,
+    read: &Read<'_, '_, Value>,
     family: &CurrentFamily<'_>,
 ) -> Result<SeriesDescription, ScrapeError> {
     let pairs = (read.pairs)()?;
@@ -235,4 +338,24 @@ fn describe(
     labels::check_limits(&own, &target.config.limits)?;
     let family = family.of(own.metric_name().unwrap_or_default()).into_owned();
     Ok(SeriesDescription { labels: labels::with_external(&own, external_labels), family })
+}
+
+fn check_buckets(buckets: usize) -> Result<(), ScrapeError> {
+    if buckets > HISTOGRAM_BUCKETS_MAX { Err(ScrapeError::HistogramBuckets { buckets }) } else { Ok(()) }
+}
+
+/// The histogram with as fine a resolution as the limits allow; `None` when none is coarse enough.
+fn within(mut histogram: Histogram, limits: HistogramLimits) -> Option<Histogram> {
+    let buckets =
+        |histogram: &Histogram| (histogram.positive_buckets.len() + histogram.negative_buckets.len()) as u64;
+    if !histogram.uses_custom_buckets() && histogram.schema > limits.schema_max {
+        histogram.reduce_resolution(limits.schema_max).ok()?;
+    }
+    while limits.buckets_max > 0 && buckets(&histogram) > limits.buckets_max {
+        if histogram.schema <= EXPONENTIAL_SCHEMA_MIN {
+            return None;
+        }
+        histogram.reduce_resolution(histogram.schema - 1).ok()?;
+    }
+    Some(histogram)
 }

@@ -1,5 +1,7 @@
 //! `Histogram`: classic buckets, a native histogram, or both.
 
+use std::mem::take;
+
 use vedette_model::{CountKind, CounterReset, EXPONENTIAL_SCHEMA_MAX, Histogram, Span};
 
 use crate::protobuf::{Fields, FieldsError, Value, add_deltas, add_floats, read_span, unzigzag};
@@ -77,16 +79,16 @@ impl<'a> HistogramMessage<'a> {
         if self.count_float == 0.0 { self.count } else { self.count_float }
     }
 
-    /// The native histogram, without empty buckets, and not finer than there are schemas. Why not, when its parts do
-    /// not fit.
-    pub(super) fn into_native(self, is_gauge: bool) -> Result<Histogram, String> {
+    /// Takes out the native histogram, without empty buckets, and not finer than there are schemas. Why not, when its
+    /// parts do not fit.
+    pub(super) fn take_native(&mut self, is_gauge: bool) -> Result<Histogram, String> {
         let is_float = self.count_float > 0.0 || self.zero_count_float > 0.0;
         let (counts, count, zero_count) = match is_float {
             true => (CountKind::Float, self.count_float, self.zero_count_float),
             false => (CountKind::Integer, self.count, self.zero_count as f64),
         };
-        let (negative_spans, negative_buckets) = self.negative.into_buckets(is_float)?;
-        let (positive_spans, positive_buckets) = self.positive.into_buckets(is_float)?;
+        let (negative_spans, negative_buckets) = take(&mut self.negative).into_buckets(is_float)?;
+        let (positive_spans, positive_buckets) = take(&mut self.positive).into_buckets(is_float)?;
         let mut histogram = Histogram {
             counts,
             counter_reset: if is_gauge { CounterReset::Gauge } else { CounterReset::Unknown },

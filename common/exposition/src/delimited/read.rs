@@ -33,7 +33,7 @@ pub enum DelimitedEntry<'a, 'k> {
         /// Since when it counts, in milliseconds since the epoch; 0 where that is not said.
         start_ms: i64,
     },
-    /// A native histogram.
+    /// A native histogram. Where its classic buckets are read as well, they follow.
     Histogram(HistogramEntry<'k>),
 }
 
@@ -361,14 +361,13 @@ impl<'a> Reading<'a, '_> {
         visit: &mut impl FnMut(DelimitedEntry<'a, '_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let wrong = |source| DelimitedError::Message { offset, source };
-        let message = HistogramMessage::read(metric.value.unwrap_or_default()).map_err(wrong)?;
+        let mut message = HistogramMessage::read(metric.value.unwrap_or_default()).map_err(wrong)?;
         let is_native = self.histograms.native && message.is_native();
-        let shows_classic = !is_native || (self.histograms.classic_as_well && !message.buckets.is_empty());
-        if shows_classic {
-            self.classic(metric, &message, offset, visit)?;
-        }
         if is_native {
-            self.native(metric, message, offset, visit)?;
+            self.native(metric, &mut message, offset, visit)?;
+        }
+        if !is_native || (self.histograms.classic_as_well && !message.buckets.is_empty()) {
+            self.classic(metric, &message, offset, visit)?;
         }
         Ok(())
     }
@@ -405,7 +404,7 @@ impl<'a> Reading<'a, '_> {
     fn native<E: From<DelimitedError>>(
         &mut self,
         metric: &Metric<'a>,
-        message: HistogramMessage<'a>,
+        message: &mut HistogramMessage<'a>,
         offset: usize,
         visit: &mut impl FnMut(DelimitedEntry<'a, '_>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -414,7 +413,7 @@ impl<'a> Reading<'a, '_> {
         let start_ms = message.start_ms;
         let is_gauge = self.family.number == HISTOGRAM_GAUGE;
         let histogram = message
-            .into_native(is_gauge)
+            .take_native(is_gauge)
             .map_err(|reason| DelimitedError::Histogram { family: self.family.name.to_owned(), reason })?;
         self.writer.write(self.family.name, "", &metric.labels, None)?;
         let places: Vec<_> = exemplars.iter().map(|exemplar| self.writer.exemplar(exemplar)).collect();

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod buckets;
+mod classic;
 mod compare;
 mod custom;
 mod scale;
@@ -18,6 +19,7 @@ mod validate;
 use std::sync::Arc;
 
 pub use buckets::Bucket;
+pub use classic::{ClassicHistogram, ClassicHistogramError};
 pub use scale::CoarsenError;
 pub use sum::{HistogramSum, IncompatibleSchemas, Reconciled};
 pub use validate::HistogramError;

@@ -102,7 +102,7 @@ pub enum HistogramError {
 }
 
 /// Integers below this are exact as floats.
-const EXACT_END: f64 = (1u64 << 53) as f64;
+pub(super) const EXACT_END: f64 = (1u64 << 53) as f64;
 
 impl Histogram {
     /// Whether its parts fit together. Everything else in this module works for valid histograms, and goes through
