@@ -203,11 +203,22 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
 
 fn limit_metadata(entries: Vec<MetadataEntry>, limit: usize, limit_per_metric: usize) -> Vec<MetadataEntry> {
     let limit_per_metric = if limit_per_metric == 0 { usize::MAX } else { limit_per_metric };
-    entries
-        .chunk_by(|left, right| left.metric == right.metric)
-        .take(limit)
-        .flat_map(|family| family.iter().take(limit_per_metric).cloned())
-        .collect()
+    let mut kept: Vec<MetadataEntry> = Vec::new();
+    let (mut metrics, mut of_metric) = (0, 0);
+    for entry in entries {
+        if kept.last().is_none_or(|last| last.metric != entry.metric) {
+            if metrics == limit {
+                break;
+            }
+            metrics += 1;
+            of_metric = 0;
+        }
+        if of_metric < limit_per_metric {
+            of_metric += 1;
+            kept.push(entry);
+        }
+    }
+    kept
 }
 
 impl From<SelectError> for ApiError {

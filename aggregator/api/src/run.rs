@@ -106,6 +106,12 @@ impl QueryGuard {
     pub(crate) fn keep(&self) {
         self.kept_bytes.store(self.memory.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
+
+    /// So many bytes are kept beside, and nothing else that was gathered since.
+    pub(crate) fn keep_beside(&self, bytes: usize) -> Result<(), SelectError> {
+        self.kept_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.hold(0)
+    }
 }
 
 impl SelectGuard for QueryGuard {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use vedette_model::{
-    INSTANCE_LABEL, JOB_LABEL, Labels, METRIC_NAME, Matcher, Metadata, Samples, SelectError, SelectRequest,
-    SeriesSource, Timestamp, is_stale,
+    INSTANCE_LABEL, JOB_LABEL, Labels, METRIC_NAME, Matcher, Metadata, MetadataEntry, Samples, SelectError,
+    SelectRequest, SeriesSource, Timestamp, is_stale,
 };
 
 use crate::Server;
@@ -314,51 +314,54 @@ pub(crate) async fn metadata(State(server): State<Arc<Server>>, params: Params) 
     let now = (server.state.clock)();
     let owned = Arc::clone(&server);
     let compute = move |control: &Control| {
-        let mut found = Vec::new();
-        let of = |name: &str, labels: &Labels| labels.get(name).unwrap_or_default().to_owned();
+        let mut targets = find(&owned, now, control)?;
+        control.guard.keep();
+        targets.retain(|target| {
+            let of = |name: &str| target.report.labels.get(name).unwrap_or_default();
+            matchers.iter().all(|matcher| matcher.matches(of(matcher.name())))
+        });
+        let source = owned.guarded_source(now, control);
+        let entries = source.metadata(Some(metric.as_str()).filter(|metric| !metric.is_empty()))?;
+        control.guard.keep();
         let range = (now.minus_millis(owned.state.engine.options().lookback_ms), now);
-        for target in find(&owned, now, control)? {
+        let mut found = Vec::new();
+        for target in targets {
             if found.len() >= limit {
                 break;
             }
             let labels = target.report.labels;
-            if matchers.iter().all(|matcher| matcher.matches(&of(matcher.name(), &labels))) {
-                collect_metadata(
-                    owned.guarded_source(now, control).as_ref(),
-                    range,
-                    labels,
-                    &metric,
-                    &mut found,
-                )?;
-                control.guard.keep();
-            }
+            let named = !metric.is_empty();
+            let bytes = collect_metadata(source.as_ref(), range, labels, (&entries, named), &mut found)?;
+            control.guard.keep_beside(bytes)?;
         }
         Ok(Answer::of(Data::TargetMetadata(found)))
     };
     server.runner.run("target_metadata", None, compute).await
 }
 
-/// What is known of the families that a target has series of: of all, or of `metric`.
+/// What of `entries` is of families that a target has series of; how many bytes it takes. Where the request `named` the
+/// family, the answer does not.
 fn collect_metadata(
     source: &dyn SeriesSource,
     (start, end): (Timestamp, Timestamp),
     labels: Labels,
-    metric: &str,
+    (entries, named): (&[MetadataEntry], bool),
     found: &mut Vec<TargetMetadata>,
-) -> Result<(), ApiError> {
+) -> Result<usize, SelectError> {
     let matchers: Vec<_> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
     let request = SelectRequest { matchers: &matchers, start, end };
     let names: BTreeSet<_> = source.label_values(METRIC_NAME, &request)?.into_iter().collect();
-    let entries = source.metadata(Some(metric).filter(|metric| !metric.is_empty()))?;
+    let mut bytes = 0;
     for family in entries.chunk_by(|left, right| left.metric == right.metric) {
         let entry = &family[0];
         if has_family(&names, &entry.metric) {
-            let named = if metric.is_empty() { entry.metric.clone() } else { String::new() };
+            let metric = if named { String::new() } else { entry.metric.clone() };
             let metadata = entry.metadata.clone();
-            found.push(TargetMetadata { labels: labels.clone(), metric: named, metadata });
+            bytes += size_of::<TargetMetadata>() + metric.len() + metadata.help.len() + metadata.unit.len();
+            found.push(TargetMetadata { labels: labels.clone(), metric, metadata });
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Whether one of the series' names is the family's, perhaps with an ending that its type adds.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rocksdb::Options;
-use vedette_model::{Exemplar, Labels, Samples, Timestamp};
+use vedette_model::{Exemplar, Labels, Metadata, Samples, Timestamp};
 use vedette_wire::LogId;
 
 use crate::keys::{PartId, Partition};
@@ -123,9 +123,12 @@ pub(crate) fn write_merged(core: &Core, plan: &Plan, created: Timestamp) -> Resu
     if series == 0 {
         return Ok(Merged { part: None, conflicts });
     }
-    let mut families = BTreeMap::new();
+    let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
     for part in &plan.parts {
-        part.metadata(None, &mut families)?;
+        part.metadata(None, |name, known| {
+            families.entry(name.to_owned()).or_default().extend(known);
+            Ok(())
+        })?;
     }
     let batches = batches_of(plan);
     let of_log = |log| batches.get(&log).copied().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! What a listing has gathered, told from time to time to whoever bounds it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use vedette_model::{Exemplar, Labels, SelectError, SelectGuard};
+use vedette_model::{Exemplar, Labels, Metadata, SelectError, SelectGuard};
 
 /// Steps between two questions: each costs a look at the clock.
 const STEPS_MAX: u32 = 256;
@@ -49,6 +49,26 @@ impl<'a> Gathered<'a> {
         if !all.contains(text) {
             all.insert(text.to_owned());
             self.bytes += ENTRY_BYTES + text.len() as u64;
+        }
+        self.step()
+    }
+
+    pub(crate) fn add_metadata(
+        &mut self,
+        all: &mut BTreeMap<String, BTreeSet<Metadata>>,
+        metric: &str,
+        metadata: impl IntoIterator<Item = Metadata>,
+    ) -> Result<(), SelectError> {
+        let known = match all.get_mut(metric) {
+            Some(known) => known,
+            None => all.entry(metric.to_owned()).or_default(),
+        };
+        for one in metadata {
+            // In the end the name stands with each.
+            let text = metric.len() + one.help.len() + one.unit.len();
+            if known.insert(one) {
+                self.bytes += ENTRY_BYTES + (size_of::<Metadata>() + text) as u64;
+            }
         }
         self.step()
     }

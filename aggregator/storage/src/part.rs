@@ -1,6 +1,6 @@
 //! Reads one part.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -281,11 +281,11 @@ impl Part {
         })
     }
 
-    /// Adds what the part knows of families.
+    /// Visits what the part knows of families.
     pub(crate) fn metadata(
         &self,
         metric: Option<&str>,
-        out: &mut BTreeMap<String, BTreeSet<Metadata>>,
+        mut visit: impl FnMut(&str, Vec<Metadata>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let prefix = self.record.id.text(Kind::Metadata, metric.unwrap_or("").as_bytes());
         self.scan(&prefix, prefix.len(), |rest, bytes| {
@@ -294,9 +294,7 @@ impl Part {
                 Some(metric) => metric,
                 None => std::str::from_utf8(rest).map_err(|error| self.damaged("a family's name", error))?,
             };
-            let known = decode_metadata(bytes).map_err(|source| self.bytes_error(source))?;
-            out.entry(name.to_owned()).or_default().extend(known);
-            Ok(())
+            visit(name, decode_metadata(bytes).map_err(|source| self.bytes_error(source))?)
         })
     }
 

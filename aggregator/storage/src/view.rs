@@ -220,15 +220,16 @@ impl SeriesSource for View {
         let mut known = BTreeMap::new();
         let mut gathered = self.gathered();
         for part in self.parts.iter() {
-            gathered.tell(0)?;
-            part.metadata(metric, &mut known).map_err(self.on_error.as_ref())?;
+            part.metadata(metric, |name, metadata| Ok(gathered.add_metadata(&mut known, name, metadata)?))
+                .map_err(self.on_error.as_ref())?;
         }
         for head in &self.heads {
             let families = head.families().into_iter();
-            for (name, metadata) in families.filter(|(name, _)| metric.is_none_or(|metric| metric == name)) {
-                known.entry(name).or_default().extend(metadata);
-            }
+            families
+                .filter(|(name, _)| metric.is_none_or(|metric| metric == name))
+                .try_for_each(|(name, metadata)| gathered.add_metadata(&mut known, &name, metadata))?;
         }
+        gathered.tell(0)?;
         let entries = known.into_iter().flat_map(|(metric, known)| {
             known.into_iter().map(move |metadata| MetadataEntry { metric: metric.clone(), metadata })
         });

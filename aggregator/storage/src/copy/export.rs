@@ -1,6 +1,6 @@
 //! What a part holds of some logs, as a stream of items cut into chunks. `FORMAT.md` has the diagrams.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -164,8 +164,11 @@ impl PartExport {
     }
 
     fn push_families(&mut self) -> Result<(), ReadError> {
-        let mut families = BTreeMap::new();
-        self.reader.part.metadata(None, &mut families)?;
+        let mut families = Vec::new();
+        self.reader.part.metadata(None, |name, known| {
+            families.push((name.to_owned(), known));
+            Ok(())
+        })?;
         for (name, known) in families {
             let mut item = Vec::new();
             push_prefixed(&mut item, name.as_bytes());
