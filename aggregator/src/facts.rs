@@ -1,8 +1,8 @@
 //! What `/api/v1/status/*` tells of the process and of how it was started.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use vedette_api::{RuntimeFacts, RuntimeProvider, ServerFacts};
@@ -22,17 +22,24 @@ const SECRETS: [&str; 7] = ["password", "secret", "token", "credentials", "beare
 pub(crate) struct Reloads {
     succeeded: AtomicBool,
     at_ms: AtomicI64,
+    /// The file that was taken up last, without secrets.
+    config: Mutex<Arc<str>>,
 }
 
 impl Reloads {
     /// The first reading of the configuration was one.
-    pub(crate) fn new(now: Timestamp) -> Self {
-        Self { succeeded: AtomicBool::new(true), at_ms: AtomicI64::new(now.as_millis()) }
+    pub(crate) fn new(now: Timestamp, config: &Config) -> Self {
+        Self {
+            succeeded: AtomicBool::new(true),
+            at_ms: AtomicI64::new(now.as_millis()),
+            config: Mutex::new(without_secrets(&config.text).into()),
+        }
     }
 
-    pub(crate) fn succeeded(&self, now: Timestamp) {
-        self.succeeded.store(true, Ordering::Relaxed);
+    pub(crate) fn succeeded(&self, now: Timestamp, config: &Config) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = without_secrets(&config.text).into();
         self.at_ms.store(now.as_millis(), Ordering::Relaxed);
+        self.succeeded.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn failed(&self) {
@@ -42,12 +49,9 @@ impl Reloads {
 
 /// What does not change while it runs.
 pub(crate) fn server(flags: &Flags, config: &Config) -> ServerFacts {
-    let text = flags.config_file.as_ref().map(std::fs::read_to_string);
-    let text = text.and_then(Result::ok).unwrap_or_default();
     let folder = std::env::current_dir().map(|folder| folder.display().to_string());
     ServerFacts {
         flags: flags_in_force(flags, config),
-        config: without_secrets(&text),
         started_at: clock::now(),
         working_folder: folder.unwrap_or_default(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -106,6 +110,7 @@ pub(crate) fn runtime(storage: Storage, query_memory_max: u64, reloads: Arc<Relo
         corruptions: storage.statistics().corrupt,
         reload_succeeded: reloads.succeeded.load(Ordering::Relaxed),
         reloaded_at: Timestamp::from_millis(reloads.at_ms.load(Ordering::Relaxed)),
+        config: Arc::clone(&reloads.config.lock().unwrap_or_else(PoisonError::into_inner)),
     })
 }
 

@@ -128,7 +128,7 @@ impl Running {
         metrics::register(&registry, Arc::clone(&status))?;
         let ready = Arc::new(AtomicBool::new(false));
         let server = HttpServer::new(config.http.clone(), &registry)?;
-        let reloads = Arc::new(Reloads::new(clock::now()));
+        let reloads = Arc::new(Reloads::new(clock::now(), config));
         let facts = facts::server(flags, config);
         let parts = ApiParts {
             config,
@@ -348,12 +348,13 @@ fn reload(flags: &Flags, config: &mut Config, log_level: &LogLevel, reloads: &Re
             return Err(error.to_string());
         }
     };
-    reloads.succeeded(clock::now());
+    reloads.succeeded(clock::now(), &new);
     // What is said of it is for the more talkative of the two levels.
     log_level.set(new.log_level.max(config.log_level));
     // Everything else is built into what runs.
-    let needs_restart =
-        format!("{:?}", Config { log_level: config.log_level, ..new.clone() }) != format!("{config:?}");
+    let (log_level_before, text) = (config.log_level, config.text.clone());
+    let otherwise_new = Config { log_level: log_level_before, text, ..new.clone() };
+    let needs_restart = format!("{otherwise_new:?}") != format!("{config:?}");
     if needs_restart {
         tracing::warn!(
             "configuration reloaded: the log's level is in force, the other changes need a restart"

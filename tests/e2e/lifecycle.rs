@@ -37,7 +37,13 @@ fn with_the_flag_http_reloads_and_ends_the_program() -> Result<()> {
     let apis = [&theirs, &ours];
     let files = [folder.join("prometheus.yml"), dir.path().join("aggregator.yml")];
     let files = [files[0].as_path(), files[1].as_path()];
-    for (text, is_good) in [("global: {}\n", true), ("nonsense: 1\n", false), ("global: {}\n", true)] {
+    let mut last = "";
+    for (text, is_good) in
+        [("global: {}\n", true), ("nonsense: 1\n", false), ("# Another.\nglobal: {}\n", true)]
+    {
+        if is_good {
+            last = text;
+        }
         let answers = reload(apis, files, text)?;
         for ((status, body), api) in answers.iter().zip(apis) {
             ensure!(reloaded(api)? == is_good, "{text}: {}", api.url());
@@ -46,6 +52,9 @@ fn with_the_flag_http_reloads_and_ends_the_program() -> Result<()> {
             ensure!(is_good || body.starts_with("failed to reload config: "), "{body}");
             ensure!(is_good == body.is_empty(), "{text}: {body}");
         }
+        // The configuration that is shown is the one that was taken up last.
+        let shown = apis[1].data("/api/v1/status/config", &[])?;
+        ensure!(shown["yaml"].as_str() == Some(last), "{shown}");
         ensure!(is_good || answers[1].1.contains("nonsense"), "it says what is wrong: {:?}", answers[1]);
     }
     for api in apis {

@@ -35,8 +35,6 @@ pub struct BuildInfo {
 pub struct ServerFacts {
     /// The flags in force, by name.
     pub flags: BTreeMap<String, String>,
-    /// The configuration file as it is in force, without secrets.
-    pub config: String,
     /// When the process started.
     pub started_at: Timestamp,
     /// The folder that it runs in.
@@ -48,7 +46,7 @@ pub struct ServerFacts {
 }
 
 /// How the process is now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RuntimeFacts {
     /// Its threads.
     pub threads: u64,
@@ -60,14 +58,16 @@ pub struct RuntimeFacts {
     pub corruptions: u64,
     /// Whether the last reload of the configuration was taken up.
     pub reload_succeeded: bool,
-    /// When the configuration in force was read.
+    /// When the configuration was read that was taken up last.
     pub reloaded_at: Timestamp,
+    /// Its file, without secrets.
+    pub config: Arc<str>,
 }
 
 pub(crate) async fn config(State(server): State<Arc<Server>>) -> Response {
     success(|json| {
         json.raw(r#"{"yaml":"#);
-        json.escaped_string(&server.state.facts.config);
+        json.escaped_string(&(server.state.runtime)().config);
         json.raw("}");
     })
 }

@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) idle_features: IdleFeatures,
     pub(crate) log_level: tracing::Level,
     pub(crate) log_format: LogFormat,
+    /// The file that it was read from; empty where there is none.
+    pub(crate) text: String,
 }
 
 impl Config {
@@ -153,6 +155,7 @@ impl Default for Config {
             idle_features: IdleFeatures::default(),
             log_level: tracing::Level::INFO,
             log_format: LogFormat::Logfmt,
+            text: String::new(),
         }
     }
 }
@@ -165,7 +168,7 @@ struct Reader {
 impl Reader {
     fn config(&self, raw: &RawConfig) -> Result<Config, ConfigError> {
         self.refuse_unsupported(raw)?;
-        let mut config = Config::default();
+        let mut config = Config { text: self.file.text().to_owned(), ..Config::default() };
         self.global(raw, &mut config)?;
         self.storage(raw, &mut config)?;
         self.addresses(raw, &mut config)?;
