@@ -1,11 +1,14 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use vedette_model::{Matcher, Timestamp};
-use vedette_promql::{Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, Value, ValueType};
+use vedette_model::{Matcher, SeriesSource, Timestamp};
+use vedette_promql::{
+    Engine, Expr, ExprKind, ParseError, QueryError, QueryOptions, QueryResult, Value, ValueType,
+};
 
 use crate::Server;
 use crate::answer::{Answer, Cost, Data};
@@ -28,26 +31,13 @@ async fn instant_reply(server: &Arc<Server>, params: &Params) -> Result<Response
     let limit = params.limit()?;
     let now = (server.state.clock)();
     let at = params.time_or("time", now)?;
-    let timeout = params.timeout()?;
-    let lookback_ms = params.lookback_millis()?;
-    let stats = Stats::asked(server, params);
-    let expr = parse(server, params.text("query"))?;
-
-    let owned = Arc::clone(server);
-    let compute = move |control: &Control| {
-        let source = (owned.state.source)(now);
-        let interrupt = || control.interrupt();
-        let budget = |samples| control.guard.memory.hold(samples);
-        let options = QueryOptions {
-            lookback_ms,
-            count_per_step: stats == Stats::EachStep,
-            interrupt: Some(&interrupt),
-            budget: Some(&budget),
-        };
-        let result = owned.state.engine.instant(source.as_ref(), &expr, at, &options)?;
-        Ok(answer(&owned, control, result, stats, (at, 0)).limited(limit))
-    };
-    Ok(server.runner.run("instant", timeout, compute).await)
+    let asked = Asked::parse(server, params, limit)?;
+    let first = (at, 0);
+    Ok(asked
+        .answer(server, "instant", now, first, move |engine, source, expr, options| {
+            engine.instant(source, expr, at, options)
+        })
+        .await)
 }
 
 pub(crate) async fn range(State(server): State<Arc<Server>>, params: Params) -> Response {
@@ -75,11 +65,8 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     }
     // Less than a millisecond is only left when there is but one point.
     let step_ms = (step_nanos / NANOS_PER_MILLI).max(1);
-    let timeout = params.timeout()?;
-    let lookback_ms = params.lookback_millis()?;
-    let stats = Stats::asked(server, params);
-    let expr = parse(server, params.text("query"))?;
-    if let Some(found) = unfit_for_range(&expr) {
+    let asked = Asked::parse(server, params, limit)?;
+    if let Some(found) = unfit_for_range(&asked.expr) {
         let found = found.documented();
         return Err(ApiError::parameter(
             "query",
@@ -88,21 +75,66 @@ async fn range_reply(server: &Arc<Server>, params: &Params) -> Result<Response, 
     }
 
     let now = (server.state.clock)();
-    let owned = Arc::clone(server);
-    let compute = move |control: &Control| {
-        let source = (owned.state.source)(now);
-        let interrupt = || control.interrupt();
-        let budget = |samples| control.guard.memory.hold(samples);
-        let options = QueryOptions {
-            lookback_ms,
-            count_per_step: stats == Stats::EachStep,
-            interrupt: Some(&interrupt),
-            budget: Some(&budget),
+    let first = (start, step_ms);
+    Ok(asked
+        .answer(server, "range", now, first, move |engine, source, expr, options| {
+            engine.range(source, expr, start, end, step_ms, options)
+        })
+        .await)
+}
+
+/// What both ask for.
+struct Asked {
+    expr: Expr,
+    limit: usize,
+    timeout: Option<Duration>,
+    lookback_ms: Option<i64>,
+    stats: Stats,
+}
+
+impl Asked {
+    /// `limit` was read before the times, which Prometheus reads before the rest.
+    fn parse(server: &Server, params: &Params, limit: usize) -> Result<Self, ApiError> {
+        let timeout = params.timeout()?;
+        let lookback_ms = params.lookback_millis()?;
+        let stats = Stats::asked(server, params);
+        let expr = parse(server, params.text("query"))?;
+        Ok(Self { expr, limit, timeout, lookback_ms, stats })
+    }
+
+    /// Evaluates when its turn has come. `first` is the first step's time, and how many milliseconds lie between two.
+    async fn answer(
+        self,
+        server: &Arc<Server>,
+        kind: &'static str,
+        now: Timestamp,
+        first: (Timestamp, i64),
+        evaluate: impl FnOnce(
+            &Engine,
+            &dyn SeriesSource,
+            &Expr,
+            &QueryOptions<'_>,
+        ) -> Result<QueryResult, QueryError>
+        + Send
+        + 'static,
+    ) -> Response {
+        let owned = Arc::clone(server);
+        let Self { expr, limit, timeout, lookback_ms, stats } = self;
+        let compute = move |control: &Control| {
+            let source = (owned.state.source)(now);
+            let interrupt = || control.interrupt();
+            let budget = |samples| control.guard.memory.hold(samples);
+            let options = QueryOptions {
+                lookback_ms,
+                count_per_step: stats == Stats::EachStep,
+                interrupt: Some(&interrupt),
+                budget: Some(&budget),
+            };
+            let result = evaluate(&owned.state.engine, source.as_ref(), &expr, &options)?;
+            Ok(answer(&owned, control, result, stats, first).limited(limit))
         };
-        let result = owned.state.engine.range(source.as_ref(), &expr, start, end, step_ms, &options)?;
-        Ok(answer(&owned, control, result, stats, (start, step_ms)).limited(limit))
-    };
-    Ok(server.runner.run("range", timeout, compute).await)
+        server.runner.run(kind, timeout, compute).await
+    }
 }
 
 pub(crate) fn parse(server: &Server, query: &str) -> Result<Expr, ApiError> {
