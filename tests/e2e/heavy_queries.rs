@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use vedette_tests::push::{PushClient, Pushed};
+use vedette_tests::push::{PushClient, Pushed, PushedHistogram};
 use vedette_tests::{Agent, Aggregator, Api, GENEROUS, eventually, run_for, unix_ms};
 
 const RUNNING: &str = "vedette_aggregator_queries_running";
@@ -123,6 +123,61 @@ fn a_large_answer_begins_before_it_is_whole() -> Result<()> {
     let expected = SERIES * POINTS as usize;
     ensure!(points <= expected && points > expected - rest.len() / 4096, "{points} of {expected} points");
     eventually("the query has ended", GENEROUS, || Ok((api.own_metric(RUNNING)? == 0.0).then_some(())))
+}
+
+/// What the server has in memory does not grow with what it has written for one who reads slowly: of some histograms, told
+/// again at thousands of steps, the text is a hundred times what they take.
+#[test]
+fn a_slow_reader_does_not_fill_the_memory() -> Result<()> {
+    const SERIES: usize = 4;
+    const POINTS: i64 = 10_800;
+    const ANSWER_BYTES: usize = 100 << 20;
+    /// The samples of all steps are there, their text is not.
+    const GROWTH_MAX: f64 = (ANSWER_BYTES / 2) as f64;
+    let dir = tempfile::tempdir()?;
+    let aggregator = Aggregator::start(dir.path())?;
+    let end = unix_ms() / 1000;
+    let pushed = (0..SERIES).map(|index| {
+        let at_ms = (end - POINTS) * 1000;
+        let histogram = PushedHistogram { at_ms, schema: 8, buckets: vec![3; 100], ..Default::default() };
+        let labels = [("__name__", "deep"), ("n", &index.to_string())];
+        Pushed { histograms: vec![histogram], ..Pushed::new(&labels, &[]) }
+    });
+    PushClient::new(&aggregator.url()).push_all(&pushed.collect::<Vec<_>>(), usize::MAX)?;
+    let api = aggregator.api();
+    let resident = || api.own_metric("process_resident_memory_bytes");
+    let before = resident()?;
+    let host = api.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&host)?;
+    stream.set_read_timeout(Some(GENEROUS))?;
+    let (query, start) = ("last_over_time(deep%5B4h%5D)", end - POINTS + 1);
+    let path = format!("/api/v1/query_range?query={query}&start={start}&end={end}&step=1");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut piece = vec![0; 4 << 20];
+    let (mut read, mut most, mut last) = (0, before, Vec::new());
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match stream.read(&mut piece[filled..])? {
+                0 => break,
+                length => filled += length,
+            }
+        }
+        // Meanwhile nobody reads.
+        most = most.max(resident()?);
+        read += filled;
+        if filled > 0 {
+            last = piece[filled.saturating_sub(5)..filled].to_vec();
+        }
+        if filled < piece.len() {
+            break;
+        }
+    }
+    println!("{read} bytes were read, {} were the most that was resident beside", most - before);
+    ensure!(last == b"0\r\n\r\n", "the answer is whole: {last:?}");
+    ensure!(read > ANSWER_BYTES, "{read} bytes");
+    ensure!(most - before < GROWTH_MAX, "of {read} bytes, {} were resident", most - before);
+    Ok(())
 }
 
 #[test]
