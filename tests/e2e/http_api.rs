@@ -4,6 +4,8 @@
 //! agree. Where they are to differ stands in `DIFFERENT`, with the reason.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,6 +46,10 @@ fn every_endpoint_answers_as_prometheus_does() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{} of {compared} requests: {wrong:#?}", wrong.len());
+    for target in RAW_TARGETS {
+        let (theirs, ours) = (ask_raw(&pair.theirs, target)?, ask_raw(&pair.ours, target)?);
+        ensure!(theirs == ours, "{target}: Prometheus {theirs:?}, Vedette {ours:?}");
+    }
     Ok(())
 }
 
@@ -375,8 +381,53 @@ const QUERY_RANGE: [&str; 38] = [
     "query=up[5m:1m]&start=0&end=5&step=1",
 ];
 
+/// As they are, without a client that escapes what has to be.
+const RAW_TARGETS: [&str; 8] = [
+    "/api/v1/query?query=up{job=\"prometheus\"}&time=5",
+    "/api/v1/query?query=1>0&time=5",
+    "/api/v1/query?query=2<bool(1)&time=5",
+    "/api/v1/query?query=\"ü\"&time=5",
+    "/api/v1/series?match[]={__name__=\"up\",job=~\"d.*\"}",
+    "/api/v1/label/job/values?match[]=up{job=\"dead\"}",
+    "/api/v1/label/\"/values",
+    "/api/v1/format_query?query=`a`",
+];
+
+/// Status and body of a request whose target is sent as it is, on a connection that had another before.
+fn ask_raw(api: &Api, target: &str) -> Result<(String, String)> {
+    let host = api.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&host)?;
+    stream.set_read_timeout(Some(GENEROUS))?;
+    let first = "POST /api/v1/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 14\r\n\r\nquery=1&time=1";
+    let second = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(first.as_bytes())?;
+    stream.write_all(second.as_bytes())?;
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers)?;
+    let second = answers.rfind("HTTP/1.1 ").context("a second answer")?;
+    let (head, body) = answers[second..].split_once("\r\n\r\n").context("a head")?;
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
+}
+
 /// What is not in the table above.
-const OTHERS: [(&str, &str); 44] = [
+const OTHERS: [(&str, &str); 61] = [
+    ("POST", "/metrics/"),
+    ("HEAD", "/metrics/"),
+    ("OPTIONS", "/metrics/"),
+    ("POST", "/-/healthy/"),
+    ("PUT", "/api/v1/nope/"),
+    ("OPTIONS", "/api/v1/labels/"),
+    ("HEAD", "/api/v1/labels/"),
+    ("PUT", "/api/v1/labels/"),
+    ("POST", "/api/v1/label/job/values/"),
+    ("GET", "/api/v1/write"),
+    ("OPTIONS", "/api/v1/write"),
+    ("GET", "/api/v1/read"),
+    ("GET", "/federate?match[]={}"),
+    ("GET", "/federate?match[]={,}"),
+    ("GET", "/federate?match[]=nope&match[]={}"),
+    ("GET", "/api/v1/status/nope"),
+    ("GET", "/api/v1/label/nope/values/x"),
     ("HEAD", "/"),
     ("POST", "/-/healthy"),
     ("OPTIONS", "/-/healthy"),
@@ -454,7 +505,8 @@ fn requests() -> Vec<Request> {
             add("POST", &format!("{path}?{parameters}"), &[], None);
             add("POST", &path, &[FORM], Some(parameters));
         }
-        for encoding in ["gzip", "deflate", "br, gzip", "identity", "gzip;q=0"] {
+        for encoding in ["gzip", "deflate", "br, gzip", "identity", "gzip;q=0", "identity;q=0", "*;q=0", "br"]
+        {
             let first = parameters.first().copied().unwrap_or_default();
             add("GET", &format!("{path}?{first}"), &[("Accept-Encoding", encoding)], None);
         }

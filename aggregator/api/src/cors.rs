@@ -10,13 +10,19 @@ use vedette_model::Matcher;
 use crate::Server;
 use crate::routes::API;
 
+/// What one server asks of another.
+const OF_SERVERS: [&str; 2] = ["/api/v1/write", "/api/v1/read"];
+
 /// Prometheus' cross-origin headers, on answers of the API: every origin that `web.cors_origin` matches may read it.
 pub(crate) async fn allow_origins(
     State(server): State<Arc<Server>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if !request.uri().path().starts_with(API) {
+    let path = request.uri().path();
+    // No page may push or read in Prometheus' own way.
+    let is_of_servers = request.method() == Method::POST && OF_SERVERS.contains(&path);
+    if !path.starts_with(API) || is_of_servers {
         return next.run(request).await;
     }
     let origin = request.headers().get(header::ORIGIN).cloned();

@@ -92,7 +92,9 @@ pub(crate) async fn federate(
 
 fn parse(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params.well_formed()?;
-    params.all("match[]").map(|text| query::parse_selector(text).map_err(ApiError::BadData)).collect()
+    let selectors = params.all("match[]").map(|text| query::parse_selector(text).map_err(ApiError::BadData));
+    // One that asks for nothing gets nothing, rather than everything.
+    selectors.filter(|selector| !matches!(selector, Ok(matchers) if matchers.is_empty())).collect()
 }
 
 fn by_name(left: &Labels, right: &Labels) -> Ordering {

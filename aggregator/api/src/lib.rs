@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::post;
@@ -199,10 +199,11 @@ fn routes() -> Routes<Arc<Server>> {
 }
 
 /// Counts requests by route: the path itself would be an unbounded label.
-async fn observe(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+async fn observe(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
     let handler = request.extensions().get::<MatchedPath>().cloned();
     let handler = handler.as_ref().map_or("other", MatchedPath::as_str);
     let begun = Instant::now();
+    forget_identity(request.headers_mut());
     let mut response = next.run(request).await;
     if !response.headers().contains_key(header::CONTENT_ENCODING) {
         forget_encoding(response.headers_mut());
@@ -211,6 +212,23 @@ async fn observe(State(server): State<Arc<Server>>, request: Request, next: Next
     metrics.requests.with_label_values(&[handler, response.status().as_str()]).inc();
     metrics.request_duration.with_label_values(&[handler]).observe(begun.elapsed().as_secs_f64());
     response
+}
+
+/// Who refuses what is not encoded, but names no encoding, is answered as Prometheus does: not encoded.
+fn forget_identity(headers: &mut HeaderMap) {
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
+    let is_known = |entry: &&str| {
+        let name = entry.split(';').next().unwrap_or_default().trim();
+        name != "*" && !name.eq_ignore_ascii_case("identity")
+    };
+    headers.remove(header::ACCEPT_ENCODING);
+    for value in accepted {
+        let Ok(text) = value.to_str() else { continue };
+        let kept: Vec<_> = text.split(',').filter(is_known).collect();
+        if let Ok(value) = HeaderValue::from_str(&kept.join(",")) {
+            headers.append(header::ACCEPT_ENCODING, value);
+        }
+    }
 }
 
 /// What was not encoded does not say that it could have been: Prometheus' answers vary by origin alone.

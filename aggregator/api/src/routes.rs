@@ -12,8 +12,8 @@ pub(crate) const API: &str = "/api/v1/";
 /// Collects the routes with their methods.
 pub(crate) struct Routes<S> {
     router: Router<S>,
-    /// Every path, for redirects of what is nearly one.
-    paths: Vec<&'static str>,
+    /// Every path with its methods, for redirects of what is nearly one.
+    paths: Vec<(&'static str, &'static str)>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
@@ -21,41 +21,46 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Self { router: Router::new(), paths: Vec::new() }
     }
 
-    fn route(mut self, path: &'static str, methods: MethodRouter<S>) -> Self {
+    fn route(mut self, path: &'static str, methods: MethodRouter<S>, allow: &'static str) -> Self {
         // Anything may ask the API what it may do. Elsewhere the answer names the methods.
         let methods = match path.starts_with(API) {
             true => methods.options(async || StatusCode::NO_CONTENT),
             false => methods,
         };
         self.router = self.router.route(path, methods);
-        self.paths.push(path);
+        self.paths.push((path, allow));
         self
     }
 
     /// GET alone. Nothing of Prometheus answers HEAD but its health.
     pub(crate) fn get<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.route(path, closed_to_head(get(handler), "GET, OPTIONS"))
+        const ALLOW: &str = "GET, OPTIONS";
+        self.route(path, closed_to_head(get(handler), ALLOW), ALLOW)
     }
 
     /// GET and HEAD.
     pub(crate) fn health<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.route(path, closed(get(handler), "GET, HEAD, OPTIONS"))
+        const ALLOW: &str = "GET, HEAD, OPTIONS";
+        self.route(path, closed(get(handler), ALLOW), ALLOW)
     }
 
     /// GET and POST.
     pub(crate) fn form<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.route(path, closed_to_head(get(handler.clone()).post(handler), "GET, OPTIONS, POST"))
+        const ALLOW: &str = "GET, OPTIONS, POST";
+        self.route(path, closed_to_head(get(handler.clone()).post(handler), ALLOW), ALLOW)
     }
 
     /// POST and PUT.
     pub(crate) fn command<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        const ALLOW: &str = "OPTIONS, POST, PUT";
         let methods = MethodRouter::new().post(handler.clone()).put(handler);
-        self.route(path, closed(methods, "OPTIONS, POST, PUT"))
+        self.route(path, closed(methods, ALLOW), ALLOW)
     }
 
     /// POST alone.
     pub(crate) fn post<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
-        self.route(path, closed(MethodRouter::new().post(handler), "OPTIONS, POST"))
+        const ALLOW: &str = "OPTIONS, POST";
+        self.route(path, closed(MethodRouter::new().post(handler), ALLOW), ALLOW)
     }
 
     /// GET and POST, and DELETE with a handler of its own.
@@ -66,13 +71,15 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         D: Handler<U, S>,
         U: 'static,
     {
+        const ALLOW: &str = "DELETE, GET, OPTIONS, POST";
         let methods = get(handler.clone()).post(handler).delete(delete);
-        self.route(path, closed_to_head(methods, "DELETE, GET, OPTIONS, POST"))
+        self.route(path, closed_to_head(methods, ALLOW), ALLOW)
     }
 
     /// GET, POST and PUT, each with a handler of its own.
     pub(crate) fn lifecycle(self, path: &'static str, methods: MethodRouter<S>) -> Self {
-        self.route(path, closed_to_head(methods, "GET, OPTIONS, POST, PUT"))
+        const ALLOW: &str = "GET, OPTIONS, POST, PUT";
+        self.route(path, closed_to_head(methods, ALLOW), ALLOW)
     }
 
     /// The router, with redirects and refusals for all other paths.
@@ -136,7 +143,7 @@ pub(crate) fn plain_error(status: StatusCode, text: impl Into<String>) -> Respon
 }
 
 /// Paths that are none: a redirect where another spelling is one.
-fn stray(paths: &[&'static str], method: &Method, uri: &Uri) -> Response {
+fn stray(paths: &[(&'static str, &'static str)], method: &Method, uri: &Uri) -> Response {
     let path = uri.path();
     let clean = clean(path);
     if clean != path {
@@ -146,7 +153,10 @@ fn stray(paths: &[&'static str], method: &Method, uri: &Uri) -> Response {
         return redirect(StatusCode::MOVED_PERMANENTLY, method, API, uri.query());
     }
     let trimmed = clean.trim_end_matches('/');
-    let known = paths.iter().find_map(|known| spelling(known, trimmed));
+    // Go's router looks among the paths of the method alone, and answers OPTIONS by itself.
+    let has = |allow: &str| *method != Method::OPTIONS && allow.split(", ").any(|known| *method == known);
+    let of_method = paths.iter().filter(|(_, allow)| has(allow));
+    let known = of_method.filter_map(|(known, _)| spelling(known, trimmed)).next();
     match known {
         Some(known) if *method == Method::GET => {
             redirect(StatusCode::MOVED_PERMANENTLY, method, &known, uri.query())

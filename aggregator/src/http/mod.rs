@@ -1,6 +1,8 @@
 //! HTTP connections: so many at once, each with bounds on its time, so that a client that dawdles holds nothing for
 //! ever.
 
+mod target;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use target::EscapedTargets;
 
 /// Pause after a connection could not be accepted: there are no descriptors, or no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -129,7 +133,7 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(EscapedTargets::new(stream)), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -172,7 +176,9 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
             let address = listener.local_addr().expect("bound");
             let stop = CancellationToken::new();
-            let router = Router::new().route("/", get(async || "hello"));
+            let router = Router::new()
+                .route("/", get(async || "hello"))
+                .route("/target", get(async |uri: axum::http::Uri| uri.to_string()));
             let serving = tokio::spawn(server.serve(listener, router, stop.clone()));
             Self { address, registry, stop, serving }
         }
@@ -205,6 +211,16 @@ mod tests {
         idle.write_all(ASK).await.expect("open");
         assert_eq!(read_all(slow).await, "");
         assert!(read_all(idle).await.ends_with("hello"), "an idle connection ends after its answer");
+    }
+
+    #[tokio::test]
+    async fn targets_need_not_be_escaped() {
+        let server = Fixture::start(HttpLimits::default()).await;
+        let mut client = server.connect().await;
+        let ask = b"GET /target?a{b=\"c\"}>1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(ask).await.expect("open");
+        let answer = read_all(client).await;
+        assert!(answer.ends_with("/target?a{b=%22c%22}%3E1"), "{answer}");
     }
 
     #[tokio::test]
