@@ -62,6 +62,8 @@ impl Config {
     /// Enables what Prometheus calls `feature`.
     pub(super) fn enable(&mut self, feature: &str) -> Result<(), String> {
         match feature {
+            // As in `--enable-feature=`, which a script leaves when it has none.
+            "" => {}
             "promql-binop-fill-modifiers" => self.parse.fill_modifiers = true,
             "promql-delayed-name-removal" => self.engine.delayed_name_removal = true,
             "promql-experimental-functions" => self.parse.experimental_functions = true,
@@ -95,6 +97,13 @@ mod tests {
         st-synthesis st-storage use-start-timestamps delayed-compaction promql-delayed-name-removal \
         promql-extended-range-selectors promql-binop-fill-modifiers old-ui otlp-deltatocumulative \
         otlp-native-delta-ingestion type-and-unit-labels use-uncached-io fast-startup search-api";
+
+    #[test]
+    fn no_name_enables_nothing() {
+        let mut config = Config::default();
+        assert_eq!(config.enable(""), Ok(()));
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
 
     #[test]
     fn every_name_of_prometheus_is_taken() {
