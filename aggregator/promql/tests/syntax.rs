@@ -126,6 +126,9 @@ fn errors_say_where_and_what() {
         ),
         ("x @ 5 [5m]", "1:7: parse error: no @ modifiers allowed before range"),
         ("\"a", "1:1: parse error: unterminated quoted string"),
+        // What bytes that are no UTF-8 are read as.
+        ("\"a\u{FFFD}b\"", "1:1: parse error: invalid UTF-8 rune"),
+        ("a{b=`\u{FFFD}", "1:5: parse error: invalid UTF-8 rune"),
         ("x smoothed", "1:1: parse error: smoothed modifier is experimental and not enabled"),
         ("mad_over_time(x[5m])", "1:1: parse error: function \"mad_over_time\" is not enabled"),
     ] {

@@ -1,5 +1,8 @@
 use crate::syntax::token::{Keyword, Token, TokenKind};
 
+/// Of a string with a character that stands for bytes which are no UTF-8.
+const NOT_UTF8: &str = "invalid UTF-8 rune";
+
 /// Splits a text into tokens. The last is `End` or, where the text is not lexical PromQL, `Error`.
 ///
 /// What a character means depends on where it stands: inside braces words are never keywords, inside
@@ -383,6 +386,7 @@ impl<'a> Lexer<'a> {
                 }
                 None | Some('\n') => return self.fail(start, "unterminated quoted string".to_owned()),
                 Some(character) if character == quote => return self.push(TokenKind::String, start),
+                Some(char::REPLACEMENT_CHARACTER) => return self.fail(start, NOT_UTF8.to_owned()),
                 Some(_) => {}
             }
         }
@@ -421,9 +425,11 @@ impl<'a> Lexer<'a> {
 
     fn raw_quoted(&mut self, start: usize) -> bool {
         self.bump();
-        self.bump_while(|character| character != '`');
-        if self.bump().is_none() {
-            return self.fail(start, "unterminated raw string".to_owned());
+        self.bump_while(|character| !matches!(character, '`' | char::REPLACEMENT_CHARACTER));
+        match self.bump() {
+            Some('`') => {}
+            Some(_) => return self.fail(start, NOT_UTF8.to_owned()),
+            None => return self.fail(start, "unterminated raw string".to_owned()),
         }
         self.push(TokenKind::String, start)
     }
