@@ -132,6 +132,12 @@ fn storage(families: &mut Families, statistics: &Statistics) {
         ("merge_seconds_total", "Time they took.", s.merge_seconds),
         ("partitions_deleted_total", "Partitions that retention dropped.", s.partitions_deleted as f64),
         ("corrupt_records_total", "Records on disk that failed their checks.", s.corrupt as f64),
+        (
+            "opened_cache_hits_total",
+            "Things of parts and heads that a query found opened.",
+            s.opened_cache_hits as f64,
+        ),
+        ("opened_cache_misses_total", "Those that it had to open.", s.opened_cache_misses as f64),
         ("disk_faults_total", "Writes that failed.", s.disk_faults as f64),
         ("reopens_total", "Times the storage reopened itself after a fault.", s.reopens as f64),
     ] {
@@ -146,6 +152,7 @@ fn storage(families: &mut Families, statistics: &Statistics) {
         ("parts", "Parts on disk.", s.parts.iter().sum::<u64>() as f64),
         ("parts_bytes", "Their bytes.", s.parts_bytes as f64),
         ("parts_samples", "Their samples.", s.parts_samples as f64),
+        ("opened_cache_bytes", "Memory of what queries have opened.", s.opened_cache_bytes as f64),
         ("log_bytes", "Bytes of the log.", s.log_bytes as f64),
         ("log_generations", "Generations of the log.", s.log_generations as f64),
         ("logs", "Logs known.", s.logs as f64),

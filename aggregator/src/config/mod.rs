@@ -243,6 +243,8 @@ impl Reader {
         storage.logs_max = self.count("storage.logs_max", &raw.logs_max, storage.logs_max)?;
         storage.block_cache_bytes =
             self.count("storage.block_cache_bytes", &raw.block_cache_bytes, storage.block_cache_bytes)?;
+        storage.opened_cache_bytes =
+            self.count("storage.opened_cache_bytes", &raw.opened_cache_bytes, storage.opened_cache_bytes)?;
         Ok(())
     }
 

@@ -44,6 +44,7 @@ pub(super) struct RawStorage {
     pub(super) generations_max: Key<usize>,
     pub(super) merge_parts_min: Key<usize>,
     pub(super) block_cache_bytes: Key<usize>,
+    pub(super) opened_cache_bytes: Key<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

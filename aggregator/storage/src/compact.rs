@@ -155,7 +155,7 @@ struct Cursor {
 
 impl Cursor {
     fn new(part: Arc<Part>) -> Result<Self, ReadError> {
-        let mut cursor = Self { reader: PartReader::new(part), ordinal: 0, labels: None };
+        let mut cursor = Self { reader: PartReader::once(part), ordinal: 0, labels: None };
         cursor.look()?;
         Ok(cursor)
     }

@@ -33,6 +33,8 @@ pub struct StorageConfig {
     pub merge_quiet_ms: i64,
     /// Memory for blocks read from disk.
     pub block_cache_bytes: usize,
+    /// Memory for what queries have opened of these blocks, and for which series they have found.
+    pub opened_cache_bytes: usize,
     /// Called with a name at places where a crash is worth testing.
     pub crash_point: Option<fn(&'static str)>,
 }
@@ -56,6 +58,7 @@ impl StorageConfig {
             merge_parts_min: 8,
             merge_quiet_ms: 60 * MINUTE_MS,
             block_cache_bytes: 64 << 20,
+            opened_cache_bytes: 64 << 20,
             crash_point: None,
         }
     }

@@ -6,19 +6,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use rustc_hash::FxBuildHasher;
-use vedette_model::{Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, Metadata};
+use vedette_model::{Exemplar, HistogramSample, Labels, METRIC_NAME, MatchOp, Matcher, Metadata, Samples};
 use vedette_wire::{Batch, Dictionary, DictionarySeries, LogId, RowValues};
 
 use crate::admission::Admission;
+use crate::head_index::Addition;
+use crate::samples::Run;
 
 /// Everything since the last freeze.
-#[derive(Default)]
 pub(crate) struct Head {
+    /// No two heads of a process have the same.
+    number: u64,
     blocks: RwLock<Arc<Vec<Arc<Block>>>>,
+    /// All groups of all blocks, in the order in which they came.
+    additions: RwLock<Arc<Vec<Addition>>>,
+    /// The times of all rows are between these.
+    first_ms: AtomicI64,
+    last_ms: AtomicI64,
     families: Mutex<Families>,
     pub(crate) samples: AtomicU64,
     /// As [`weight_of`] counts: what the head's limit is about.
@@ -37,12 +45,17 @@ struct Families {
 /// The rows of one target of one log.
 pub(crate) struct Block {
     pub(crate) log: LogId,
+    /// Its place in the head.
+    place: u32,
     content: RwLock<Content>,
 }
 
 struct Content {
     series: TargetSeries,
     rows: Vec<RowEntry>,
+    /// The times of all rows are between these.
+    first_ms: i64,
+    last_ms: i64,
 }
 
 /// A row and what decides whether a query sees it, so that it need not be looked at.
@@ -87,7 +100,46 @@ struct MetricPlace {
     to: u32,
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        static HEADS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            number: HEADS.fetch_add(1, Ordering::Relaxed),
+            blocks: RwLock::default(),
+            additions: RwLock::default(),
+            first_ms: AtomicI64::new(i64::MAX),
+            last_ms: AtomicI64::new(i64::MIN),
+            families: Mutex::default(),
+            samples: AtomicU64::new(0),
+            weight: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Head {
+    /// No two heads of a process have the same.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether there may be a row in the range, both ends included.
+    pub(crate) fn overlaps(&self, start: i64, end: i64) -> bool {
+        self.first_ms.load(Ordering::Relaxed) <= end && self.last_ms.load(Ordering::Relaxed) >= start
+    }
+
+    /// The groups there are now, in the order in which they came. Their blocks are in [`Head::blocks`] before them.
+    pub(crate) fn additions(&self) -> Arc<Vec<Addition>> {
+        Arc::clone(&self.additions.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add_groups(&self, block: u32, groups: &[Arc<SeriesGroup>]) {
+        let mut additions = self.additions.write().unwrap_or_else(PoisonError::into_inner);
+        let added = groups.iter().map(|group| Addition { block, group: Arc::clone(group) });
+        Arc::make_mut(&mut additions).extend(added);
+    }
+
     /// The blocks there are now. Later ones hold nothing that a view taken before may see.
     pub(crate) fn blocks(&self) -> Arc<Vec<Arc<Block>>> {
         Arc::clone(&self.blocks.read().unwrap_or_else(PoisonError::into_inner))
@@ -96,9 +148,14 @@ impl Head {
     /// A new block.
     pub(crate) fn add_block(&self, log: LogId, series: TargetSeries) -> Arc<Block> {
         self.series.fetch_add(series_len(&series) as u64, Ordering::Relaxed);
-        let block = Arc::new(Block { log, content: RwLock::new(Content { series, rows: Vec::new() }) });
         let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        let place = blocks.len() as u32;
+        let content =
+            Content { series: Arc::clone(&series), rows: Vec::new(), first_ms: i64::MAX, last_ms: i64::MIN };
+        let block = Arc::new(Block { log, place, content: RwLock::new(content) });
         Arc::make_mut(&mut blocks).push(Arc::clone(&block));
+        drop(blocks);
+        self.add_groups(place, &series);
         block
     }
 
@@ -108,10 +165,14 @@ impl Head {
         let rare = weight - values.count_present() as u64;
         self.samples.fetch_add(values.count_samples() as u64, Ordering::Relaxed);
         self.weight.fetch_add(weight, Ordering::Relaxed);
+        self.first_ms.fetch_min(at_ms, Ordering::Relaxed);
+        self.last_ms.fetch_max(at_ms, Ordering::Relaxed);
         let floats = (values.len() * 8 + values.len() / 8 + 96) as u64;
         self.bytes.fetch_add(floats + rare * SAMPLE_BYTES, Ordering::Relaxed);
         let entry = RowEntry { version, at_ms, row: Arc::new(Row { at_ms, values }) };
-        block.content.write().unwrap_or_else(PoisonError::into_inner).rows.push(entry);
+        let mut content = block.content.write().unwrap_or_else(PoisonError::into_inner);
+        (content.first_ms, content.last_ms) = (content.first_ms.min(at_ms), content.last_ms.max(at_ms));
+        content.rows.push(entry);
     }
 
     /// Takes over what a log says of its families.
@@ -178,6 +239,28 @@ pub(crate) fn far_exemplars(values: &RowValues, at_ms: i64) -> usize {
 }
 
 impl Row {
+    /// Whether series `index` has a sample.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.values.is_present(index) || self.values.histogram(index).is_some()
+    }
+
+    /// Adds the sample of series `index`, if it has one.
+    pub(crate) fn add_to(&self, index: usize, samples: &mut Samples) {
+        let start_ms = || self.values.start_ms(index);
+        if let Some(value) = self.values.get(index) {
+            samples.at_ms.push(self.at_ms);
+            samples.values.push(value);
+            let start_ms = start_ms();
+            if start_ms != 0 || !samples.starts_ms.is_empty() {
+                samples.starts_ms.resize(samples.at_ms.len() - 1, 0);
+                samples.starts_ms.push(start_ms);
+            }
+        } else if let Some(histogram) = self.values.histogram(index) {
+            let (at_ms, histogram) = (self.at_ms, Arc::clone(histogram));
+            samples.histograms.push(HistogramSample { at_ms, start_ms: start_ms(), histogram });
+        }
+    }
+
     /// The exemplars that are kept, with the index of their series.
     pub(crate) fn exemplars(&self) -> impl Iterator<Item = (usize, &Exemplar)> {
         let all = self.values.exemplars().iter().map(|(index, exemplar)| (*index as usize, exemplar));
@@ -197,6 +280,7 @@ impl Block {
         if grown {
             let added = series_len(series) - series_len(&content.series);
             head.series.fetch_add(added as u64, Ordering::Relaxed);
+            head.add_groups(self.place, &series[content.series.len()..]);
             content.series = Arc::clone(series);
         }
         grown
@@ -212,6 +296,38 @@ impl Block {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         let seen = |entry: &&RowEntry| entry.version <= version && (start..=end).contains(&entry.at_ms);
         content.rows.iter().filter(seen).map(|entry| Arc::clone(&entry.row)).collect()
+    }
+
+    /// Samples of series `index` that a view of `version` sees in the range, both ends included, into a run. Where only
+    /// the newest is wanted, earlier ones may be left out.
+    pub(crate) fn read(
+        &self,
+        index: usize,
+        version: u64,
+        (start, end): (i64, i64),
+        newest_only: bool,
+        run: Run,
+    ) -> Run {
+        let mut samples = run.into_samples();
+        samples.clear();
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        if content.first_ms <= end && content.last_ms >= start {
+            let seen = |entry: &&RowEntry| entry.version <= version && (start..=end).contains(&entry.at_ms);
+            let rows = content.rows.iter().filter(seen);
+            if newest_only {
+                let mut newest = i64::MIN;
+                for entry in rows.rev() {
+                    if entry.at_ms >= newest && entry.row.has(index) {
+                        newest = entry.at_ms;
+                        entry.row.add_to(index, &mut samples);
+                    }
+                }
+            } else {
+                rows.for_each(|entry| entry.row.add_to(index, &mut samples));
+            }
+        }
+        drop(content);
+        Run::from_unsorted(self.log, samples).0
     }
 }
 
@@ -309,7 +425,12 @@ pub(crate) fn series_len(series: &TargetSeries) -> usize {
 /// The labels of series `index` of a target.
 pub(crate) fn labels_of(series: &TargetSeries, index: usize) -> Option<&Labels> {
     let group = series.partition_point(|group| group.start <= index).checked_sub(1)?;
-    series[group].series.get(index - series[group].start)
+    labels_in(&series[group], index)
+}
+
+/// The labels of series `index` of a target, which is in this group.
+pub(crate) fn labels_in(group: &SeriesGroup, index: usize) -> Option<&Labels> {
+    group.series.get(index.checked_sub(group.start)?)
 }
 
 /// The dictionary of a log's current segment, shared between its batches.

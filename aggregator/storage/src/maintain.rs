@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use vedette_model::Timestamp;
 
+use crate::cache::head_prefix;
 use crate::compact::{MergeError, Plan, plan, write_merged};
 use crate::db::{self, Db, PARTS, Records};
 use crate::freeze::write_parts;
@@ -289,12 +290,13 @@ fn publish(core: &Core, db: &Arc<Db>, new: Vec<PartRecord>, replaced: &[PartId],
             parts.push(Arc::clone(part));
         }
     }
-    parts.extend(
-        new.into_iter().map(|record| Arc::new(Part::new(record, Arc::clone(db), Arc::clone(&core.garbage)))),
-    );
+    parts.extend(new.into_iter().map(|record| Arc::new(Part::new(record, Arc::clone(db), core))));
     let old = std::mem::replace(&mut state.parts, Arc::new(parts));
     let head = if frozen { state.frozen.take() } else { None };
     drop(state);
+    let mut gone: Vec<_> = replaced.iter().map(|id| id.prefix()).collect();
+    gone.extend(head.iter().map(|frozen| head_prefix(frozen.head.number())));
+    core.opened.forget(&gone);
     // Freeing a head takes a while, and nobody has to wait for it.
     drop((old, head));
 }

@@ -31,9 +31,7 @@ pub(crate) fn open(core: &Arc<Core>) -> Result<Opened, OpenError> {
     let left = left_over(core, &db, &known)?;
     known.iter().chain(&left).for_each(|id| core.part_taken(id.number));
     *core.garbage.lock().unwrap_or_else(PoisonError::into_inner) = left;
-    let parts = records
-        .into_iter()
-        .map(|record| Arc::new(Part::new(record, Arc::clone(&db), Arc::clone(&core.garbage))));
+    let parts = records.into_iter().map(|record| Arc::new(Part::new(record, Arc::clone(&db), core)));
     let state = State {
         db: Some(Arc::clone(&db)),
         parts: Arc::new(parts.collect()),

@@ -15,20 +15,24 @@ use vedette_model::{
 use vedette_wire::LogId;
 
 use crate::bytes::{BytesError, Reader, VERSION, open, open_up_to};
+use crate::cache::{Opened, OpenedCache, part_selection};
 use crate::db::{Db, PARTS};
+use crate::group::{Column, ColumnsGroup, LabelsGroup};
 use crate::histograms::{decode_exemplars, decode_histograms};
 use crate::keys::{Kind, PartId, label_pair};
 use crate::part_writer::{
-    COLUMN_EXEMPLARS, COLUMN_FLOATS, COLUMN_HISTOGRAMS, COLUMNS_GROUP, COLUMNS_VERSION, LABELS_GROUP,
-    TIMES_GROUP, decode_postings,
+    COLUMN_HISTOGRAMS, COLUMNS_GROUP, COLUMNS_VERSION, LABELS_GROUP, TIMES_GROUP, decode_postings,
 };
 use crate::record::PartRecord;
 use crate::samples::Run;
+use crate::shared::Core;
 
 /// No column has more samples: a day of one every millisecond.
 pub(crate) const COLUMN_SAMPLES_MAX: usize = 86_400_000;
-/// Decoded columns of times that one reader keeps.
+/// Columns of times that one reader keeps at hand.
 const TIMES_KEPT_MAX: usize = 4096;
+/// A selection of more series is not kept: to find them costs little beside reading them.
+const ORDINALS_KEPT_MAX: usize = 65_536;
 
 /// Why a part could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -51,20 +55,9 @@ pub(crate) struct Part {
     db: Arc<Db>,
     retired: AtomicBool,
     garbage: Garbage,
+    cache: Arc<OpenedCache>,
     absent: Mutex<AbsentCache>,
-    times: Mutex<KeptTimes>,
 }
-
-/// Columns of times that readers have decoded: few, since series share them, and asked for by every query. At
-/// [`KEPT_TIMES_MAX`] all are forgotten.
-#[derive(Default)]
-struct KeptTimes {
-    columns: FxHashMap<u32, Arc<Vec<i64>>>,
-    times: usize,
-}
-
-/// Times that a part keeps: a megabyte.
-const KEPT_TIMES_MAX: usize = 131_072;
 
 /// What queries ask of a part because of writers that are gone. A writer may be gone for as long as retention keeps
 /// its part, and a part does not change, so it is looked up once. Both are forgotten at [`ABSENT_MAX`].
@@ -88,14 +81,14 @@ impl Drop for Part {
 }
 
 impl Part {
-    pub(crate) fn new(record: PartRecord, db: Arc<Db>, garbage: Garbage) -> Self {
+    pub(crate) fn new(record: PartRecord, db: Arc<Db>, core: &Core) -> Self {
         Self {
             record,
             db,
             retired: AtomicBool::new(false),
-            garbage,
+            garbage: Arc::clone(&core.garbage),
+            cache: Arc::clone(&core.opened),
             absent: Mutex::default(),
-            times: Mutex::default(),
         }
     }
 
@@ -110,6 +103,19 @@ impl Part {
 
     pub(crate) fn is_within(&self, start: i64, end: i64) -> bool {
         start <= self.record.range.from.as_millis() && self.record.range.through.as_millis() <= end
+    }
+
+    /// As [`Part::matching`], remembered; `key` is that of the matchers.
+    pub(crate) fn selected(&self, matchers: &[Matcher], key: &[u8]) -> Result<Arc<[u32]>, ReadError> {
+        let key = part_selection(self.record.id.prefix(), key);
+        if let Some(Opened::Ordinals(found)) = self.cache.get(&key) {
+            return Ok(found);
+        }
+        let found: Arc<[u32]> = self.matching(matchers)?.into_iter().collect();
+        if found.len() <= ORDINALS_KEPT_MAX {
+            self.cache.insert(&key, Opened::Ordinals(Arc::clone(&found)));
+        }
+        Ok(found)
     }
 
     /// Ordinals, in the order of their labels, of the series that all `matchers` accept.
@@ -206,7 +212,7 @@ impl Part {
         };
         let mut found = RoaringBitmap::new();
         for value in values {
-            found |= self.postings(name, value)?;
+            found |= &*self.postings(name, value)?;
         }
         Ok(found)
     }
@@ -228,13 +234,19 @@ impl Part {
         Ok(found)
     }
 
-    fn postings(&self, name: &str, value: &str) -> Result<RoaringBitmap, ReadError> {
+    fn postings(&self, name: &str, value: &str) -> Result<Arc<RoaringBitmap>, ReadError> {
         let mut pair = Vec::new();
         label_pair(name, value, &mut pair);
-        match self.get(&self.record.id.text(Kind::Postings, &pair))? {
-            Some(bytes) => self.decode_postings(&bytes),
-            None => Ok(RoaringBitmap::new()),
+        let key = self.record.id.text(Kind::Postings, &pair);
+        if let Some(Opened::Postings(known)) = self.cache.get(&key) {
+            return Ok(known);
         }
+        let postings = Arc::new(match self.get(&key)? {
+            Some(bytes) => self.decode_postings(&bytes)?,
+            None => RoaringBitmap::new(),
+        });
+        self.cache.insert(&key, Opened::Postings(Arc::clone(&postings)));
+        Ok(postings)
     }
 
     fn decode_postings(&self, bytes: &[u8]) -> Result<RoaringBitmap, ReadError> {
@@ -322,26 +334,19 @@ impl Part {
         Ok(self.db.get_pinned_cf(&parts, key)?)
     }
 
-    fn kept_times(&self, place: u32) -> Option<Arc<Vec<i64>>> {
-        let kept = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.columns.get(&place).map(Arc::clone)
-    }
-
-    fn keep_times(&self, place: u32, times: &Arc<Vec<i64>>) {
-        let mut kept = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.times + times.len() > KEPT_TIMES_MAX {
-            *kept = KeptTimes::default();
-        }
-        if times.len() <= KEPT_TIMES_MAX && kept.columns.insert(place, Arc::clone(times)).is_none() {
-            kept.times += times.len();
-        }
-    }
-
-    fn opened_columns(&self, group: u32) -> Result<(u8, Vec<u8>), ReadError> {
+    /// What is stored of a group, opened, with its version.
+    fn opened_columns(&self, group: u32) -> Result<ColumnsGroup, ReadError> {
         const WHAT: &str = "columns";
         let bytes = self.get(&self.record.id.group(Kind::Columns, group))?;
         let bytes = bytes.ok_or_else(|| self.damaged(WHAT, format_args!("group {group} is missing")))?;
-        open_up_to(COLUMNS_VERSION, &bytes, WHAT).map_err(|source| self.bytes_error(source))
+        let opened = open_up_to(COLUMNS_VERSION, &bytes, WHAT);
+        let group = opened.and_then(|(version, plain)| ColumnsGroup::read(plain, version));
+        group.map_err(|source| self.bytes_error(source))
+    }
+
+    fn opened_labels(&self, group: u32) -> Result<LabelsGroup, ReadError> {
+        let plain = self.opened(Kind::Labels, group, "labels")?;
+        LabelsGroup::read(&plain).map_err(|source| self.bytes_error(source))
     }
 
     fn opened(&self, kind: Kind, group: u32, what: &'static str) -> Result<Vec<u8>, ReadError> {
@@ -381,70 +386,70 @@ pub(crate) fn read_metadata(reader: &mut Reader<'_>) -> Result<Vec<Metadata>, By
 pub(crate) fn check_any_bytes(bytes: &[u8]) {
     let _postings = decode_postings(bytes);
     let _metadata = decode_metadata(bytes);
+    let _labels = LabelsGroup::read(bytes);
     for version in [VERSION, COLUMNS_VERSION] {
-        if let Ok(starts) = series_starts(bytes, version) {
-            assert!(starts.iter().all(|start| read_columns(bytes, *start, version).is_ok()));
-        }
+        let _columns = ColumnsGroup::read(bytes.to_vec(), version);
     }
 }
 
 /// Reads series of a part, best in rising order; keeps what neighbours share.
 pub(crate) struct PartReader {
     pub(crate) part: Arc<Part>,
-    labels: Option<LabelsGroup>,
-    columns: Option<ColumnsGroup>,
+    /// Whether what it opens is kept for others.
+    shares: bool,
+    labels: Option<(u32, Arc<LabelsGroup>)>,
+    columns: Option<(u32, Arc<ColumnsGroup>)>,
     times_group: Option<(u32, Vec<Vec<u8>>)>,
     times: FxHashMap<u32, Arc<Vec<i64>>>,
 }
 
-/// The labels of neighbouring series. Most queries want few of them, so each is read when it is asked for.
-struct LabelsGroup {
-    number: u32,
-    plain: Vec<u8>,
-    /// Where each series' labels are.
-    places: Vec<Range<usize>>,
-}
-
-/// The columns of neighbouring series.
-struct ColumnsGroup {
-    number: u32,
-    version: u8,
-    plain: Vec<u8>,
-    /// Where each series' columns begin.
-    starts: Vec<usize>,
-}
-
 impl PartReader {
+    /// For queries, which ask for the same again.
     pub(crate) fn new(part: Arc<Part>) -> Self {
-        Self { part, labels: None, columns: None, times_group: None, times: FxHashMap::default() }
+        Self { shares: true, ..Self::once(part) }
+    }
+
+    /// For what goes through the whole part once.
+    pub(crate) fn once(part: Arc<Part>) -> Self {
+        let times = FxHashMap::default();
+        Self { part, shares: false, labels: None, columns: None, times_group: None, times }
     }
 
     /// The labels of a series.
     pub(crate) fn labels(&mut self, ordinal: u32) -> Result<Labels, ReadError> {
         let number = ordinal / LABELS_GROUP;
-        if self.labels.as_ref().is_none_or(|kept| kept.number != number) {
-            self.labels = Some(self.read_labels(number)?);
-        }
-        let bytes = self.labels.as_ref().and_then(|kept| {
-            let place = kept.places.get((ordinal % LABELS_GROUP) as usize)?;
-            kept.plain.get(place.clone())
-        });
-        let missing = || self.part.damaged("labels", format_args!("series {ordinal} is missing"));
-        let text = std::str::from_utf8(bytes.ok_or_else(missing)?);
-        let text = text.map_err(|error| self.part.damaged("labels", error))?;
-        Labels::from_canonical(text).ok_or_else(|| self.part.damaged("labels", "not canonical"))
+        let group = match &self.labels {
+            Some((kept, group)) if *kept == number => group,
+            _ => &self.labels.insert((number, self.labels_group(number)?)).1,
+        };
+        let labels = group.of(ordinal).cloned();
+        labels.ok_or_else(|| self.part.damaged("labels", format_args!("series {ordinal} is missing")))
     }
 
-    fn read_labels(&self, number: u32) -> Result<LabelsGroup, ReadError> {
-        let plain = self.part.opened(Kind::Labels, number, "labels")?;
-        let mut reader = Reader::new(&plain, "labels");
-        let mut places = Vec::with_capacity(LABELS_GROUP as usize);
-        while !reader.rest().is_empty() {
-            let len = reader.prefixed().map_err(|source| self.part.bytes_error(source))?.len();
-            let end = plain.len() - reader.rest().len();
-            places.push(end - len..end);
+    fn labels_group(&self, number: u32) -> Result<Arc<LabelsGroup>, ReadError> {
+        if !self.shares {
+            return Ok(Arc::new(self.part.opened_labels(number)?));
         }
-        Ok(LabelsGroup { number, plain, places })
+        let key = self.part.record.id.group(Kind::Labels, number);
+        if let Some(Opened::Labels(known)) = self.part.cache.get(&key) {
+            return Ok(known);
+        }
+        let group = Arc::new(self.part.opened_labels(number)?);
+        self.part.cache.insert(&key, Opened::Labels(Arc::clone(&group)));
+        Ok(group)
+    }
+
+    fn columns_group(&self, number: u32) -> Result<Arc<ColumnsGroup>, ReadError> {
+        if !self.shares {
+            return Ok(Arc::new(self.part.opened_columns(number)?));
+        }
+        let key = self.part.record.id.group(Kind::Columns, number);
+        if let Some(Opened::Columns(known)) = self.part.cache.get(&key) {
+            return Ok(known);
+        }
+        let group = Arc::new(self.part.opened_columns(number)?);
+        self.part.cache.insert(&key, Opened::Columns(Arc::clone(&group)));
+        Ok(group)
     }
 
     /// Appends the series' runs in the range, both ends included; empty ones are left out. Those in `spare` give their
@@ -456,7 +461,8 @@ impl PartReader {
         spare: &mut Vec<Run>,
         out: &mut Vec<Run>,
     ) -> Result<(), ReadError> {
-        for column in self.columns(ordinal)? {
+        let group = self.group(ordinal)?;
+        for column in self.columns_of(&group, ordinal)? {
             if column.is_exemplars() || column.last < start || column.first > end {
                 continue;
             }
@@ -474,10 +480,10 @@ impl PartReader {
             run.clear();
             run.log = log;
             if column.kind == COLUMN_HISTOGRAMS {
-                run.histograms = self.histograms(&column, &times)?;
+                run.histograms = self.histograms(&group, column, &times)?;
                 run.cut(start, end);
             } else {
-                self.floats(&column, &times, wanted, &mut run)?;
+                self.floats(&group, column, &times, wanted, &mut run)?;
             }
             out.push(run);
         }
@@ -487,18 +493,18 @@ impl PartReader {
     /// The floats of a column at the `wanted` places.
     fn floats(
         &self,
+        group: &ColumnsGroup,
         column: &Column,
         times: &[i64],
         wanted: Range<usize>,
         run: &mut Run,
     ) -> Result<(), ReadError> {
-        let bytes = self.column_bytes(&column.values);
-        decode_values(bytes, COLUMN_SAMPLES_MAX.min(times.len()), &mut run.values)
+        decode_values(group.bytes(&column.values), COLUMN_SAMPLES_MAX.min(times.len()), &mut run.values)
             .map_err(|error| self.part.damaged("a column of values", error))?;
         if run.values.len() != times.len() {
             return Err(self.part.damaged("a column of values", "not as long as its times"));
         }
-        run.starts_ms = self.starts(column, times.len())?;
+        run.starts_ms = self.starts(group, column, times.len())?;
         for cut in [wanted.end..times.len(), 0..wanted.start] {
             run.values.drain(cut.clone());
             if !run.starts_ms.is_empty() {
@@ -509,11 +515,16 @@ impl PartReader {
         Ok(())
     }
 
-    fn histograms(&self, column: &Column, times: &[i64]) -> Result<Vec<HistogramSample>, ReadError> {
-        let bytes = self.column_bytes(&column.values);
+    fn histograms(
+        &self,
+        group: &ColumnsGroup,
+        column: &Column,
+        times: &[i64],
+    ) -> Result<Vec<HistogramSample>, ReadError> {
+        let bytes = group.bytes(&column.values);
         let histograms = decode_histograms(bytes, COLUMN_SAMPLES_MAX.min(times.len()))
             .map_err(|source| self.part.bytes_error(source))?;
-        let starts = self.starts(column, times.len())?;
+        let starts = self.starts(group, column, times.len())?;
         let samples = times.iter().zip(histograms).enumerate().map(|(place, (at_ms, histogram))| {
             let start_ms = starts.get(place).copied().unwrap_or(0);
             HistogramSample { at_ms: *at_ms, start_ms, histogram }
@@ -522,8 +533,8 @@ impl PartReader {
     }
 
     /// Since when the samples of a column count; empty where nothing is known.
-    fn starts(&self, column: &Column, count: usize) -> Result<Vec<i64>, ReadError> {
-        let bytes = self.column_bytes(&column.starts);
+    fn starts(&self, group: &ColumnsGroup, column: &Column, count: usize) -> Result<Vec<i64>, ReadError> {
+        let bytes = group.bytes(&column.starts);
         let mut starts = Vec::new();
         if !bytes.is_empty() {
             decode_times(bytes, COLUMN_SAMPLES_MAX.min(count), &mut starts)
@@ -538,8 +549,9 @@ impl PartReader {
     /// The series' exemplars.
     pub(crate) fn exemplars(&mut self, ordinal: u32) -> Result<Vec<Exemplar>, ReadError> {
         let mut all = Vec::new();
-        for column in self.columns(ordinal)?.iter().filter(|column| column.is_exemplars()) {
-            let decoded = decode_exemplars(self.column_bytes(&column.values));
+        let group = self.group(ordinal)?;
+        for column in self.columns_of(&group, ordinal)?.iter().filter(|column| column.is_exemplars()) {
+            let decoded = decode_exemplars(group.bytes(&column.values));
             all.extend(decoded.map_err(|source| self.part.bytes_error(source))?);
         }
         Ok(all)
@@ -547,7 +559,8 @@ impl PartReader {
 
     /// Whether the series has a sample in the range.
     pub(crate) fn has_sample(&mut self, ordinal: u32, start: i64, end: i64) -> Result<bool, ReadError> {
-        for column in self.columns(ordinal)?.into_iter().filter(|column| !column.is_exemplars()) {
+        let group = self.group(ordinal)?;
+        for column in self.columns_of(&group, ordinal)?.iter().filter(|column| !column.is_exemplars()) {
             let inside = |at: i64| (start..=end).contains(&at);
             if inside(column.first) || inside(column.last) {
                 return Ok(true);
@@ -564,53 +577,61 @@ impl PartReader {
 
     /// The logs that have brought the series.
     fn logs(&mut self, ordinal: u32) -> Result<Vec<LogId>, ReadError> {
-        let columns = self.columns(ordinal)?;
+        let group = self.group(ordinal)?;
         let logs = &self.part.record.logs;
-        let columns = columns.iter().filter(|column| !column.is_exemplars());
+        let columns = self.columns_of(&group, ordinal)?.iter().filter(|column| !column.is_exemplars());
         Ok(columns.filter_map(|column| Some(logs.get(column.log as usize)?.log)).collect())
     }
 
-    /// The series' columns, one a log.
-    pub(crate) fn columns(&mut self, ordinal: u32) -> Result<Vec<Column>, ReadError> {
-        let group = ordinal / COLUMNS_GROUP;
-        if self.columns.as_ref().is_none_or(|kept| kept.number != group) {
-            let (version, plain) = self.part.opened_columns(group)?;
-            let starts = series_starts(&plain, version).map_err(|source| self.part.bytes_error(source))?;
-            self.columns = Some(ColumnsGroup { number: group, version, plain, starts });
-        }
-        let Some(kept) = &self.columns else { return Ok(Vec::new()) };
-        let Some(&start) = kept.starts.get((ordinal % COLUMNS_GROUP) as usize) else {
-            return Err(self.part.damaged("columns", format_args!("series {ordinal} is missing")));
+    /// The group that the series is in.
+    pub(crate) fn group(&mut self, ordinal: u32) -> Result<Arc<ColumnsGroup>, ReadError> {
+        let number = ordinal / COLUMNS_GROUP;
+        let group = match &self.columns {
+            Some((kept, group)) if *kept == number => group,
+            _ => &self.columns.insert((number, self.columns_group(number)?)).1,
         };
-        read_columns(&kept.plain, start, kept.version).map_err(|source| self.part.bytes_error(source))
+        Ok(Arc::clone(group))
     }
 
-    /// Bytes of a column of the series that was read last, as they are stored.
-    pub(crate) fn column_bytes(&self, place: &Range<usize>) -> &[u8] {
-        let plain = self.columns.as_ref().map_or(&[][..], |kept| &kept.plain);
-        plain.get(place.clone()).unwrap_or_default()
+    /// The series' columns, one a log and kind, of its group.
+    pub(crate) fn columns_of<'a>(
+        &self,
+        group: &'a ColumnsGroup,
+        ordinal: u32,
+    ) -> Result<&'a [Column], ReadError> {
+        let missing = || self.part.damaged("columns", format_args!("series {ordinal} is missing"));
+        group.of(ordinal).ok_or_else(missing)
     }
 
     fn times(&mut self, place: u32) -> Result<Arc<Vec<i64>>, ReadError> {
         if let Some(times) = self.times.get(&place) {
             return Ok(Arc::clone(times));
         }
-        if let Some(times) = self.part.kept_times(place) {
-            self.times.insert(place, Arc::clone(&times));
-            return Ok(times);
-        }
-        let column = self.times_bytes(place)?.to_vec();
-        let mut times = Vec::new();
-        // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
-        let samples_max = usize::try_from(self.part.record.samples).unwrap_or(usize::MAX);
-        decode_times(&column, samples_max.min(COLUMN_SAMPLES_MAX), &mut times)
-            .map_err(|error| self.part.damaged("a column of times", error))?;
         if self.times.len() >= TIMES_KEPT_MAX {
             self.times.clear();
         }
-        let times = Arc::new(times);
-        self.part.keep_times(place, &times);
+        let key = times_key(&self.part, place);
+        let known = if self.shares { self.part.cache.get(&key) } else { None };
+        let times = match known {
+            Some(Opened::Times(times)) => times,
+            _ => {
+                let times = Arc::new(self.decoded_times(place)?);
+                if self.shares {
+                    self.part.cache.insert(&key, Opened::Times(Arc::clone(&times)));
+                }
+                times
+            }
+        };
         self.times.insert(place, Arc::clone(&times));
+        Ok(times)
+    }
+
+    fn decoded_times(&mut self, place: u32) -> Result<Vec<i64>, ReadError> {
+        // A few bytes may stand for any number of times on a grid: the part's record says how many there can be.
+        let samples_max = usize::try_from(self.part.record.samples).unwrap_or(usize::MAX);
+        let mut times = Vec::new();
+        let decoded = decode_times(self.times_bytes(place)?, samples_max.min(COLUMN_SAMPLES_MAX), &mut times);
+        decoded.map_err(|error| self.part.damaged("a column of times", error))?;
         Ok(times)
     }
 
@@ -634,63 +655,7 @@ impl PartReader {
     }
 }
 
-/// Where a series' samples of one log are, or its exemplars.
-pub(crate) struct Column {
-    pub(crate) kind: u8,
-    /// By place in the part's record.
-    pub(crate) log: u32,
-    /// The number of its column of times.
-    pub(crate) times: u32,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
-    pub(crate) values: Range<usize>,
-    pub(crate) starts: Range<usize>,
-}
-
-impl Column {
-    pub(crate) fn is_exemplars(&self) -> bool {
-        self.kind == COLUMN_EXEMPLARS
-    }
-}
-
-fn series_starts(plain: &[u8], version: u8) -> Result<Vec<usize>, BytesError> {
-    let mut reader = Reader::new(plain, "columns");
-    let mut starts = Vec::new();
-    while !reader.rest().is_empty() {
-        starts.push(plain.len() - reader.rest().len());
-        let count = reader.elements()?;
-        for _ in 0..count {
-            read_column(&mut reader, plain.len(), version)?;
-        }
-    }
-    Ok(starts)
-}
-
-fn read_columns(plain: &[u8], start: usize, version: u8) -> Result<Vec<Column>, BytesError> {
-    let mut reader = Reader::new(plain.get(start..).unwrap_or_default(), "columns");
-    let count = reader.elements()?;
-    (0..count).map(|_| read_column(&mut reader, plain.len(), version)).collect()
-}
-
-fn read_column(reader: &mut Reader<'_>, plain_len: usize, version: u8) -> Result<Column, BytesError> {
-    let kind = if version < COLUMNS_VERSION { COLUMN_FLOATS } else { reader.byte()? };
-    let place_of = |reader: &mut Reader<'_>| {
-        let bytes = reader.prefixed()?;
-        let end = plain_len - reader.rest().len();
-        Ok::<_, BytesError>(end - bytes.len()..end)
-    };
-    if kind == COLUMN_EXEMPLARS {
-        let values = place_of(reader)?;
-        return Ok(Column { kind, log: 0, times: 0, first: 0, last: 0, values, starts: 0..0 });
-    }
-    if kind > COLUMN_EXEMPLARS {
-        return Err(BytesError::damaged("columns", format_args!("kind {kind} of a column")));
-    }
-    let log = reader.count(u32::MAX as usize)? as u32;
-    let times = reader.count(u32::MAX as usize)? as u32;
-    let first = reader.signed()?;
-    let last = first.wrapping_add(reader.unsigned()? as i64);
-    let values = place_of(reader)?;
-    let starts = if version < COLUMNS_VERSION { 0..0 } else { place_of(reader)? };
-    Ok(Column { kind, log, times, first, last, values, starts })
+/// One column of times in the cache; the group that it is stored in is not kept.
+fn times_key(part: &Part, place: u32) -> Vec<u8> {
+    part.record.id.group(Kind::Times, place)
 }

@@ -8,6 +8,7 @@ use vedette_model::Timestamp;
 use vedette_wire::LogId;
 
 use crate::StorageConfig;
+use crate::cache::OpenedCache;
 use crate::catalogue::Catalogue;
 use crate::db::Db;
 use crate::head::Head;
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     pub(crate) config: StorageConfig,
     pub(crate) counters: Arc<Counters>,
     pub(crate) garbage: Garbage,
+    pub(crate) opened: Arc<OpenedCache>,
     /// The number of the last part.
     last_part: AtomicU64,
     state: Mutex<State>,
@@ -69,6 +71,7 @@ impl State {
 impl Core {
     pub(crate) fn new(config: StorageConfig) -> Self {
         Self {
+            opened: Arc::new(OpenedCache::new(config.opened_cache_bytes)),
             config,
             counters: Arc::default(),
             garbage: Garbage::default(),

@@ -45,6 +45,12 @@ pub struct Statistics {
     pub parts_bytes: u64,
     /// Samples in parts.
     pub parts_samples: u64,
+    /// What is kept of parts and heads for queries, in bytes.
+    pub opened_cache_bytes: u64,
+    /// Times that something was found there.
+    pub opened_cache_hits: u64,
+    /// Times that it was not.
+    pub opened_cache_misses: u64,
     /// Frames' bytes in the log's generations.
     pub log_bytes: u64,
     /// Generations of the log.

@@ -188,6 +188,7 @@ impl Storage {
             writers,
             absences: OnceLock::new(),
             db: state.db.clone(),
+            opened: Arc::clone(&core.opened),
             on_error,
             guard: None,
         }
@@ -297,6 +298,10 @@ impl Storage {
             statistics.parts_bytes += part.record.bytes;
             statistics.parts_samples += part.record.samples;
         }
+        let opened = &inner.core.opened;
+        statistics.opened_cache_bytes = opened.bytes();
+        statistics.opened_cache_hits = opened.hits.load(Relaxed);
+        statistics.opened_cache_misses = opened.misses.load(Relaxed);
         statistics.logs = state.catalogue.logs.len() as u64;
         statistics.faulted = state.fault.is_some();
         statistics

@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use vedette_model::{Exemplar, HistogramSample, Labels, Samples, SelectError, SeriesStream};
+use vedette_model::{Exemplar, Labels, Samples, SelectError, SeriesStream};
 use vedette_wire::LogId;
 
 use crate::absence::Absences;
-use crate::head::Row;
-use crate::part::PartReader;
+use crate::head::{Block, Row};
+use crate::head_index::HeadMatch;
+use crate::part::{PartReader, ReadError};
 use crate::samples::{Run, merge};
 use crate::tombstone::{self, Tombstone};
 use crate::view::OnError;
@@ -19,8 +20,8 @@ pub(crate) const UP: &str = "up";
 
 /// A sorted run of series.
 pub(crate) enum Source {
-    Part { reader: Box<PartReader>, ordinals: std::vec::IntoIter<u32> },
-    Head { series: std::vec::IntoIter<HeadSeries> },
+    Part { reader: Box<PartReader>, ordinals: Arc<[u32]> },
+    Head { blocks: Arc<Vec<Arc<Block>>>, series: Arc<[HeadMatch]>, version: u64 },
 }
 
 /// One series of a block.
@@ -31,38 +32,29 @@ pub(crate) struct HeadSeries {
     pub(crate) rows: Arc<Vec<Arc<Row>>>,
 }
 
-/// What a source comes to next.
-enum Next {
-    Ordinal(u32),
-    Head(HeadSeries),
+impl Source {
+    /// The labels of the series at `place`.
+    fn labels(&mut self, place: usize) -> Result<Option<Labels>, ReadError> {
+        Ok(match self {
+            Self::Part { reader, ordinals } => match ordinals.get(place) {
+                Some(ordinal) => Some(reader.labels(*ordinal)?),
+                None => None,
+            },
+            Self::Head { series, .. } => series.get(place).map(|found| found.labels.clone()),
+        })
+    }
 }
 
 impl HeadSeries {
     /// Whether it has a sample.
     pub(crate) fn has_sample(&self) -> bool {
-        let has =
-            |row: &Arc<Row>| row.values.is_present(self.index) || row.values.histogram(self.index).is_some();
-        self.rows.iter().any(has)
+        self.rows.iter().any(|row| row.has(self.index))
     }
 
     /// Its samples; gives the number of conflicts as well.
     pub(crate) fn run(&self) -> (Run, u64) {
         let mut samples = Samples::default();
-        for row in self.rows.iter() {
-            let start_ms = || row.values.start_ms(self.index);
-            if let Some(value) = row.values.get(self.index) {
-                samples.at_ms.push(row.at_ms);
-                samples.values.push(value);
-                let start_ms = start_ms();
-                if start_ms != 0 || !samples.starts_ms.is_empty() {
-                    samples.starts_ms.resize(samples.at_ms.len() - 1, 0);
-                    samples.starts_ms.push(start_ms);
-                }
-            } else if let Some(histogram) = row.values.histogram(self.index) {
-                let (at_ms, histogram) = (row.at_ms, Arc::clone(histogram));
-                samples.histograms.push(HistogramSample { at_ms, start_ms: start_ms(), histogram });
-            }
-        }
+        self.rows.iter().for_each(|row| row.add_to(self.index, &mut samples));
         Run::from_unsorted(self.log, samples)
     }
 
@@ -75,22 +67,31 @@ impl HeadSeries {
     }
 }
 
+/// What of the series is wanted.
+pub(crate) struct Wanted {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// Whether all samples of a series but its newest may be left out.
+    pub(crate) newest_only: bool,
+    /// `up` series for which more has to be read than is asked for, and from when on.
+    pub(crate) reaching: BTreeSet<Labels>,
+    pub(crate) reach: i64,
+    pub(crate) tombstones: Arc<Vec<Tombstone>>,
+    /// The places of those that overlap the range.
+    pub(crate) overlapping: Vec<usize>,
+}
+
 /// See [`SeriesStream`].
 pub(crate) struct MergedStream {
     sources: Vec<Source>,
-    /// What each source comes to next.
-    nexts: Vec<Option<Next>>,
+    /// Which series each source comes to next.
+    nexts: Vec<usize>,
     heap: BinaryHeap<Reverse<(Labels, usize)>>,
     absences: Arc<Absences>,
-    start: i64,
-    end: i64,
-    /// `up` series for which more has to be read than is asked for, and from when on.
-    reaching: BTreeSet<Labels>,
-    reach: i64,
-    tombstones: Arc<Vec<Tombstone>>,
-    /// The places of those that overlap the range.
-    overlapping: Vec<usize>,
+    wanted: Wanted,
     on_error: OnError,
+    /// The sources of the series that is read, each with its place there.
+    places: Vec<(usize, usize)>,
     runs: Vec<Run>,
     /// Runs whose memory is used again.
     spare: Vec<Run>,
@@ -100,82 +101,87 @@ impl MergedStream {
     pub(crate) fn new(
         sources: Vec<Source>,
         absences: Arc<Absences>,
-        (start, end): (i64, i64),
-        (reach, reaching): (i64, BTreeSet<Labels>),
-        (tombstones, overlapping): (Arc<Vec<Tombstone>>, Vec<usize>),
+        mut wanted: Wanted,
         on_error: OnError,
     ) -> Result<Self, SelectError> {
+        // What is newest is known only once what was deleted is gone.
+        wanted.newest_only &= wanted.overlapping.is_empty();
         let mut stream = Self {
-            nexts: sources.iter().map(|_| None).collect(),
+            nexts: vec![0; sources.len()],
             heap: BinaryHeap::with_capacity(sources.len()),
             sources,
             absences,
-            start,
-            end,
-            reaching,
-            reach,
-            tombstones,
-            overlapping,
+            wanted,
             on_error,
+            places: Vec::new(),
             runs: Vec::new(),
             spare: Vec::new(),
         };
-        for place in 0..stream.sources.len() {
-            stream.advance(place)?;
+        for source in 0..stream.sources.len() {
+            stream.look(source)?;
         }
         Ok(stream)
     }
 
-    fn advance(&mut self, place: usize) -> Result<(), SelectError> {
-        let next = match &mut self.sources[place] {
-            Source::Part { reader, ordinals } => match ordinals.next() {
-                Some(ordinal) => {
-                    Some((reader.labels(ordinal).map_err(self.on_error.as_ref())?, Next::Ordinal(ordinal)))
-                }
-                None => None,
-            },
-            Source::Head { series } => {
-                series.next().map(|series| (series.labels.clone(), Next::Head(series)))
-            }
-        };
-        self.nexts[place] = next.map(|(labels, next)| {
-            self.heap.push(Reverse((labels, place)));
-            next
-        });
+    /// Puts the series that a source comes to next among the others.
+    fn look(&mut self, source: usize) -> Result<(), SelectError> {
+        let labels = self.sources[source].labels(self.nexts[source]).map_err(self.on_error.as_ref())?;
+        if let Some(labels) = labels {
+            self.heap.push(Reverse((labels, source)));
+        }
         Ok(())
+    }
+
+    /// Finds the next series: its labels, and its places in the sources.
+    fn next_places(&mut self) -> Result<Option<Labels>, SelectError> {
+        self.places.clear();
+        let Some(Reverse((labels, mut source))) = self.heap.pop() else { return Ok(None) };
+        loop {
+            self.places.push((source, self.nexts[source]));
+            self.nexts[source] += 1;
+            self.look(source)?;
+            match self.heap.peek() {
+                Some(Reverse((found, other))) if *found == labels => source = *other,
+                _ => return Ok(Some(labels)),
+            }
+            self.heap.pop();
+        }
     }
 
     /// Collects the runs of the next series.
     fn next_runs(&mut self) -> Result<Option<(Labels, i64)>, SelectError> {
-        let Some(Reverse((labels, _))) = self.heap.peek() else { return Ok(None) };
-        let labels = labels.clone();
-        let from = if self.reaching.contains(&labels) { self.reach.min(self.start) } else { self.start };
+        let Some(labels) = self.next_places()? else { return Ok(None) };
+        let wanted = &self.wanted;
+        let from = match wanted.reaching.contains(&labels) {
+            true => wanted.reach.min(wanted.start),
+            false => wanted.start,
+        };
         self.spare.append(&mut self.runs);
-        while let Some(Reverse((found, place))) = self.heap.peek() {
-            if *found != labels {
-                break;
-            }
-            let place = *place;
-            self.heap.pop();
-            match (self.nexts[place].take(), &mut self.sources[place]) {
-                (Some(Next::Ordinal(ordinal)), Source::Part { reader, .. }) => {
-                    let spare = &mut self.spare;
-                    reader
-                        .runs(ordinal, (from, self.end), spare, &mut self.runs)
-                        .map_err(self.on_error.as_ref())?;
+        let (mut start, newest_only) = (from, wanted.newest_only);
+        // Heads are last, and mostly have what is newest.
+        for &(source, place) in self.places.iter().rev() {
+            let before = self.runs.len();
+            match &mut self.sources[source] {
+                Source::Part { reader, ordinals } => reader
+                    .runs(ordinals[place], (start, wanted.end), &mut self.spare, &mut self.runs)
+                    .map_err(self.on_error.as_ref())?,
+                Source::Head { blocks, series, version } => {
+                    let found = &series[place];
+                    let memory = self.spare.pop().unwrap_or_default();
+                    let (index, range) = (found.index as usize, (start, wanted.end));
+                    let Some(block) = blocks.get(found.block as usize) else { continue };
+                    let run = block.read(index, *version, range, newest_only, memory);
+                    if run.is_empty() { self.spare.push(run) } else { self.runs.push(run) }
                 }
-                (Some(Next::Head(series)), _) => {
-                    let (mut run, _) = series.run();
-                    run.cut(from, self.end);
-                    if !run.is_empty() {
-                        self.runs.push(run);
-                    }
-                }
-                _ => {}
             }
-            self.advance(place)?;
+            if newest_only {
+                // What is derived where a writer is gone comes before the sample after it, so that what is left out
+                // changes nothing behind the newest.
+                let newest = self.runs[before..].iter().filter_map(Run::last).max();
+                start = newest.map_or(start, |newest| start.max(newest));
+            }
         }
-        let tombstones = self.overlapping.iter().map(|place| &self.tombstones[*place]);
+        let tombstones = wanted.overlapping.iter().map(|place| &wanted.tombstones[*place]);
         tombstone::mask(tombstones, &labels, &mut self.runs);
         Ok(Some((labels, from)))
     }
@@ -197,12 +203,12 @@ impl SeriesStream for MergedStream {
                 runs => {
                     merge(runs, samples);
                     let is_up = labels.metric_name() == Some(UP);
-                    self.absences.derive(is_up, runs, self.end, samples);
+                    self.absences.derive(is_up, runs, self.wanted.end, samples);
                 }
             }
-            if from < self.start {
+            if from < self.wanted.start {
                 let mut run = Run::of(None, std::mem::take(samples));
-                run.cut(self.start, i64::MAX);
+                run.cut(self.wanted.start, i64::MAX);
                 *samples = run.into_samples();
             }
             if !samples.is_empty() {

@@ -12,6 +12,7 @@ use vedette_model::{
 
 use crate::absence::Absences;
 use crate::ahead::Ahead;
+use crate::cache::{OpenedCache, matchers_key};
 use crate::catalogue::WritersTimes;
 use crate::db::Db;
 use crate::gathered::Gathered;
@@ -19,7 +20,7 @@ use crate::head::{EXEMPLAR_DISTANCE_MAX_MS, Head, labels_of};
 use crate::histograms::newest_exemplars;
 use crate::part::{Part, PartReader, ReadError};
 use crate::statistics::Counters;
-use crate::stream::{HeadSeries, MergedStream, Source, UP};
+use crate::stream::{HeadSeries, MergedStream, Source, UP, Wanted};
 use crate::tombstone::{self, Tombstone};
 
 /// What the storage held at one moment. Implements [`SeriesSource`].
@@ -42,6 +43,7 @@ pub struct View {
     pub(crate) absences: OnceLock<Arc<Absences>>,
     /// `None` while the storage reopens itself. Kept so that it is not closed under the view.
     pub(crate) db: Option<Arc<Db>>,
+    pub(crate) opened: Arc<OpenedCache>,
     pub(crate) on_error: OnError,
     /// Asked by listings.
     pub(crate) guard: Option<Arc<dyn SelectGuard>>,
@@ -67,36 +69,14 @@ impl SeriesSource for View {
     }
 
     fn select<'a>(&'a self, request: &SelectRequest<'a>) -> Result<Box<dyn SeriesStream + 'a>, SelectError> {
-        let (start, end) = self.range(request)?;
-        let (reach, reaching) = self.reaching(request.matchers, start, end)?;
-        let mut sources = Vec::new();
-        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
-            let ordinals = part.matching(request.matchers).map_err(self.on_error.as_ref())?;
-            push_part(&mut sources, part, ordinals);
-        }
-        for part in self.parts.iter().filter(|part| !part.overlaps(start, end) && part.overlaps(reach, end)) {
-            let ordinals = self.ordinals_of(part, &reaching)?;
-            push_part(&mut sources, part, ordinals);
-        }
-        let head_start = if reaching.is_empty() { start } else { reach };
-        for head in &self.heads {
-            let series = self.head_series(head, request.matchers, head_start, end);
-            if !series.is_empty() {
-                sources.push(Source::Head { series: series.into_iter() });
-            }
-        }
-        let overlapping = |tombstone: &Tombstone| tombstone.overlaps(reach.min(start), end);
-        let places = self.tombstones.iter().enumerate();
-        let places = places.filter(|(_, tombstone)| overlapping(tombstone)).map(|(place, _)| place);
-        let stream = MergedStream::new(
-            sources,
-            Arc::clone(self.absences()),
-            (start, end),
-            (reach, reaching),
-            (Arc::clone(&self.tombstones), places.collect()),
-            Arc::clone(&self.on_error),
-        )?;
-        Ok(Box::new(Ahead::new(stream)))
+        Ok(Box::new(Ahead::new(self.merged(request, false)?)))
+    }
+
+    fn select_newest<'a>(
+        &'a self,
+        request: &SelectRequest<'a>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, SelectError> {
+        Ok(Box::new(Ahead::new(self.merged(request, true)?)))
     }
 
     fn series(&self, request: &SelectRequest<'_>) -> Result<Vec<Labels>, SelectError> {
@@ -240,6 +220,34 @@ impl SeriesSource for View {
 impl View {
     fn gathered(&self) -> Gathered<'_> {
         Gathered::new(self.guard.as_deref())
+    }
+
+    fn merged(&self, request: &SelectRequest<'_>, newest_only: bool) -> Result<MergedStream, SelectError> {
+        let (start, end) = self.range(request)?;
+        let (reach, reaching) = self.reaching(request.matchers, start, end)?;
+        let key = matchers_key(request.matchers);
+        let mut sources = Vec::new();
+        for part in self.parts.iter().filter(|part| part.overlaps(start, end)) {
+            let ordinals = part.selected(request.matchers, &key).map_err(self.on_error.as_ref())?;
+            push_part(&mut sources, part, ordinals);
+        }
+        for part in self.parts.iter().filter(|part| !part.overlaps(start, end) && part.overlaps(reach, end)) {
+            let ordinals = self.ordinals_of(part, &reaching)?;
+            push_part(&mut sources, part, ordinals.into_iter().collect());
+        }
+        for head in self.heads.iter().filter(|head| head.overlaps(reach.min(start), end)) {
+            let series = head.selected(request.matchers, &key, &self.opened);
+            if !series.is_empty() {
+                // Taken after the selection, so that all its blocks are there.
+                sources.push(Source::Head { blocks: head.blocks(), series, version: self.version });
+            }
+        }
+        let overlapping = |tombstone: &Tombstone| tombstone.overlaps(reach.min(start), end);
+        let places = self.tombstones.iter().enumerate();
+        let places = places.filter(|(_, tombstone)| overlapping(tombstone)).map(|(place, _)| place);
+        let (tombstones, overlapping) = (Arc::clone(&self.tombstones), places.collect());
+        let wanted = Wanted { start, end, newest_only, reaching, reach, tombstones, overlapping };
+        MergedStream::new(sources, Arc::clone(self.absences()), wanted, Arc::clone(&self.on_error))
     }
 
     fn absences(&self) -> &Arc<Absences> {
@@ -422,10 +430,9 @@ impl View {
     }
 }
 
-fn push_part(sources: &mut Vec<Source>, part: &Arc<Part>, ordinals: RoaringBitmap) {
+fn push_part(sources: &mut Vec<Source>, part: &Arc<Part>, ordinals: Arc<[u32]>) {
     if !ordinals.is_empty() {
-        let ordinals: Vec<u32> = ordinals.into_iter().collect();
         let reader = Box::new(PartReader::new(Arc::clone(part)));
-        sources.push(Source::Part { reader, ordinals: ordinals.into_iter() });
+        sources.push(Source::Part { reader, ordinals });
     }
 }

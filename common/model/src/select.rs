@@ -107,6 +107,15 @@ pub trait SeriesSource: Send + Sync {
     /// Series that have no sample in the range may be left out.
     fn select<'a>(&'a self, request: &SelectRequest<'a>) -> Result<Box<dyn SeriesStream + 'a>, SelectError>;
 
+    /// As [`SeriesSource::select`], where of each series only the newest sample in the range matters: the others may be
+    /// left out.
+    fn select_newest<'a>(
+        &'a self,
+        request: &SelectRequest<'a>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, SelectError> {
+        self.select(request)
+    }
+
     /// Label sets that have samples in the range, sorted, each once.
     fn series(&self, request: &SelectRequest<'_>) -> Result<Vec<Labels>, SelectError>;
 

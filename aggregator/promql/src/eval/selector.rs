@@ -28,6 +28,11 @@ impl Clock {
         self.at_ms.unwrap_or_else(|| self.grid.time_ms(step)).saturating_sub(self.offset_ms)
     }
 
+    /// Whether it looks at the same time for all steps.
+    fn is_fixed(&self) -> bool {
+        self.at_ms.is_some() || self.grid.count == 1
+    }
+
     pub(crate) fn first_ms(&self) -> i64 {
         self.time_ms(0)
     }
@@ -145,11 +150,16 @@ impl Operator for InstantSelector<'_> {
     fn next_into(&mut self, column: &mut Column) -> Result<Option<SeriesHead>, QueryError> {
         if self.stream.is_none() {
             let start = self.clock.first_ms().saturating_sub(self.context.lookback_ms() - 1);
-            self.stream = Some(self.context.source.select(&SelectRequest {
+            let request = SelectRequest {
                 matchers: self.matchers,
                 start: Timestamp::from_millis(start),
                 end: Timestamp::from_millis(self.clock.last_ms()),
-            })?);
+            };
+            // Counter resets of histograms without buckets are found beside the sample before.
+            let newest_only = self.clock.is_fixed() && !self.without_buckets;
+            let source = self.context.source;
+            self.stream =
+                Some(if newest_only { source.select_newest(&request) } else { source.select(&request) }?);
         }
         loop {
             self.context.check()?;

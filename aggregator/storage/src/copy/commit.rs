@@ -155,7 +155,7 @@ pub(crate) fn show(core: &Core, db: &Arc<Db>, copied: Copied) -> Vec<(LogId, u64
     }
     if let Some(part) = copied.part {
         let mut parts = state.parts.to_vec();
-        parts.push(Arc::new(Part::new(part, Arc::clone(db), Arc::clone(&core.garbage))));
+        parts.push(Arc::new(Part::new(part, Arc::clone(db), core)));
         state.parts = Arc::new(parts);
     }
     raised

@@ -10,7 +10,8 @@ use vedette_wire::LogId;
 use super::listing::{PartName, only};
 use crate::bytes::{VERSION, push_prefixed, seal};
 use crate::db::Db;
-use crate::part::{Column, Part, PartReader, ReadError};
+use crate::group::Column;
+use crate::part::{Part, PartReader, ReadError};
 use crate::record::PartRecord;
 use crate::shared::Core;
 
@@ -72,7 +73,7 @@ impl PartExport {
             next: if record.logs.is_empty() { Next::Nothing } else { Next::Series(0) },
             series: 0,
             pending: VecDeque::from([VERSION]),
-            reader: PartReader::new(part),
+            reader: PartReader::once(part),
             _db: db,
         };
         export.push_item(ITEM_HEAD, &record.encode());
@@ -117,7 +118,8 @@ impl PartExport {
     /// Adds a series with its columns of the wanted logs and its exemplars, if it has any of these columns or nothing
     /// but exemplars, and before it the times that they need.
     fn push_series(&mut self, ordinal: u32) -> Result<(), ReadError> {
-        let columns = self.reader.columns(ordinal)?;
+        let group = self.reader.group(ordinal)?;
+        let columns = self.reader.columns_of(&group, ordinal)?;
         let place_of = |column: &Column| self.places.get(&column.log).copied();
         if !columns.iter().all(Column::is_exemplars)
             && !columns.iter().any(|column| !column.is_exemplars() && place_of(column).is_some())
@@ -141,9 +143,9 @@ impl PartExport {
                 push_signed(&mut item, column.first);
                 push_unsigned(&mut item, column.last.wrapping_sub(column.first) as u64);
             }
-            push_prefixed(&mut item, self.reader.column_bytes(&column.values));
+            push_prefixed(&mut item, group.bytes(&column.values));
             if !column.is_exemplars() {
-                push_prefixed(&mut item, self.reader.column_bytes(&column.starts));
+                push_prefixed(&mut item, group.bytes(&column.starts));
             }
         }
         self.series += 1;

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 
 use vedette_model::{
     Exemplar, Histogram, Labels, Matcher, Metadata, MetricKind, Samples, SelectRequest, SeriesSource,
-    Timestamp,
+    SeriesStream, Timestamp,
 };
 use vedette_storage::{Append, AppendOutcome, SeriesCount, Storage, StorageConfig, View, WriterStatus};
 use vedette_wire::{
@@ -190,7 +190,16 @@ pub type Dump = Vec<(Labels, Vec<(i64, u64)>)>;
 
 pub fn dump(view: &View, matchers: &[Matcher], start: i64, end: i64) -> Dump {
     let request = SelectRequest { matchers, start: at(start), end: at(end) };
-    let mut stream = view.select(&request).expect("selects");
+    let all = drain(view.select(&request).expect("selects"));
+    let newest = drain(view.select_newest(&request).expect("selects"));
+    let last = |series: &Dump| -> Vec<_> {
+        series.iter().map(|(labels, samples)| (labels.clone(), samples.last().copied())).collect()
+    };
+    assert_eq!(last(&newest), last(&all), "from {start} to {end}");
+    all
+}
+
+fn drain(mut stream: Box<dyn SeriesStream + '_>) -> Dump {
     let mut samples = Samples::default();
     let mut all = Vec::new();
     while let Some(labels) = stream.next_into(&mut samples).expect("reads") {
