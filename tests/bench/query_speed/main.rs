@@ -46,8 +46,7 @@ fn main() -> Result<()> {
             println!("loading {} samples", extent.samples());
             let costs = load::load(&extent, &mut servers)?;
             println!("\nqueries while the last minutes are in memory");
-            print_header(&servers);
-            options.compare(&KINDS, &extent, &mut servers)?;
+            options.compare_all(&extent, &mut servers)?;
             for server in &mut servers {
                 server.settle()?;
             }
@@ -63,22 +62,7 @@ fn main() -> Result<()> {
         "\nqueries, {} hosts × {} h, all written to disk, {} times each",
         extent.hosts, extent.hours, options.repeat
     );
-    print_header(&servers);
-    options.compare(&KINDS, &extent, &mut servers)?;
-    println!();
-    let ratios = options.compare(&DASHBOARD, &extent, &mut servers)?;
-    println!();
-    for (place, server) in servers.iter().enumerate().skip(1) {
-        let logs: f64 = ratios.iter().map(|ratios| ratios[place].ln()).sum();
-        let mean = (logs / ratios.len().max(1) as f64).exp();
-        println!(
-            "{}: {mean:.2} times as fast as {} over {} queries, geometric mean",
-            server.name,
-            servers[0].name,
-            ratios.len()
-        );
-    }
-    Ok(())
+    options.compare_all(&extent, &mut servers)
 }
 
 struct Options {
@@ -112,6 +96,26 @@ impl Options {
         ensure!((2..=24).contains(&options.hours), "--hours: from 2 to 24");
         ensure!(options.repeat > 0, "--repeat: at least 1");
         Ok(options)
+    }
+
+    /// Compares all queries, and says how the dashboard's go on the whole.
+    fn compare_all(&self, extent: &Extent, servers: &mut [Server]) -> Result<()> {
+        print_header(servers);
+        self.compare(&KINDS, extent, servers)?;
+        println!();
+        let ratios = self.compare(&DASHBOARD, extent, servers)?;
+        println!();
+        for (place, server) in servers.iter().enumerate().skip(1) {
+            let logs: f64 = ratios.iter().map(|ratios| ratios[place].ln()).sum();
+            let mean = (logs / ratios.len().max(1) as f64).exp();
+            println!(
+                "{}: {mean:.2} times as fast as {} over {} queries, geometric mean",
+                server.name,
+                servers[0].name,
+                ratios.len()
+            );
+        }
+        Ok(())
     }
 
     /// Puts each query to all servers in turn, over and over; prints a line for each. Gives, of each, how many times as
