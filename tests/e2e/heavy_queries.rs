@@ -35,6 +35,8 @@ fn watched(dir: &std::path::Path) -> Result<Watched> {
     eventually("there is something to read", GENEROUS, || {
         api.value("count_over_time(node_load1[1m]) > 2", None)
     })?;
+    // A query is counted until a moment after its answer is out.
+    eventually("that query has ended", GENEROUS, || Ok((api.own_metric(RUNNING)? == 0.0).then_some(())))?;
     Ok(Watched { aggregator, _agent: agent })
 }
 
