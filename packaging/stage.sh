@@ -71,17 +71,34 @@ stage_compile() {
     local arguments=(--locked --package "vedette-$program" --bin "vedette-$program" --profile "$profile")
     [ -z "$stage_target" ] || { stage_cross && arguments+=(--target "$stage_target"); }
     if [ "$profile" != dev ]; then
-        local cargo_home="${CARGO_HOME:-$HOME/.cargo}" rust_flags
+        local cargo_home="${CARGO_HOME:-$HOME/.cargo}" rust_flags static
         CFLAGS="-ffile-prefix-map=$PWD=/vedette -ffile-prefix-map=$cargo_home/registry/src=/crates -ffile-prefix-map=$CARGO_TARGET_DIR=/target"
         export CFLAGS CXXFLAGS="$CFLAGS"
         # As configuration, which is added to that of .cargo/config.toml: the variable RUSTFLAGS would take its place.
         unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
         printf -v rust_flags '"%s",' "--remap-path-prefix=$PWD=/vedette" \
             "--remap-path-prefix=$cargo_home/registry/src=/crates" "--remap-path-prefix=$CARGO_TARGET_DIR=/target"
+        # RocksDB's C++ library goes into the program, which then runs where a distribution has an older one.
+        if [ "$program" = aggregator ]; then
+            static=$(stage_static_library)
+            rust_flags+="\"-Lnative=$static\","
+        fi
         arguments+=(--config "target.'cfg(all())'.rustflags=[$rust_flags]")
     fi
     vedette_say "building vedette-$program ($profile)"
     VEDETTE_REVISION="${VEDETTE_REVISION-$(git rev-parse --short=12 HEAD)}" cargo build "${arguments[@]}"
+}
+
+# A folder with the C++ library to link statically, and nothing else: the linker takes what it finds first.
+stage_static_library() {
+    local compiler=c++ library folder="$CARGO_TARGET_DIR/static${stage_target:+-$stage_target}"
+    [ -z "$stage_target" ] || compiler="${stage_target/-unknown/}-g++"
+    library=$("$compiler" -print-file-name=libstdc++.a)
+    [ -f "$library" ] ||
+        vedette_fail "$compiler has no libstdc++.a: Fedora and RHEL have it as libstdc++-static"
+    mkdir -p "$folder"
+    ln -sfn "$(realpath "$library")" "$folder/libstdc++.a"
+    echo "$folder"
 }
 
 # Finds what compiles for another architecture: Rust's library for it, and a C compiler that also links.

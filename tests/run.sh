@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets the machine up, builds Vedette and passes its tests. Arguments go to `cargo test`.
 # The peers (Prometheus, node_exporter …) come from Debian sid; VEDETTE_PEERS names a folder that has them already,
-# as VEDETTE_IMAGE does for the Debian 12 that the packages are installed on.
+# as VEDETTE_IMAGE does for the Debian 12 that the packages are installed on. VEDETTE_PACKAGES names a folder of packages
+# to install there (`--test install`), such as those for a release; else they are made of the programs of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . packaging/setup.sh

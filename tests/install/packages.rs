@@ -1,4 +1,5 @@
-//! Packages of the programs that the tests run, made by the scripts that make those which are released.
+//! Packages of the programs that the tests run, made by the scripts that make those which are released; or, with
+//! VEDETTE_PACKAGES, those of that folder. What is upgraded to is always built here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,8 +59,12 @@ VEDETTE_VERSION=$2 cargo build --quiet --locked --workspace --bins
 exec packaging/build-deb.sh --profile dev --no-build --fast --version "$2" --output "$3"
 "#;
 
-/// Runs one of the scripts over what has been built in the profile of the tests.
+/// Runs one of the scripts over what has been built in the profile of the tests; packages that are made already are
+/// copied.
 pub(crate) fn pack(script: &str, folder: &Path, version: Option<&str>) -> Result<()> {
+    if let (Some(made), None) = (std::env::var_os("VEDETTE_PACKAGES"), version) {
+        return copy_packages(Path::new(&made), folder);
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = target_folder()?;
     let mut command = Command::new(root.join("packaging").join(script));
@@ -70,6 +75,15 @@ pub(crate) fn pack(script: &str, folder: &Path, version: Option<&str>) -> Result
     }
     let output = command.output().with_context(|| script.to_owned())?;
     ensure!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn copy_packages(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
     Ok(())
 }
 

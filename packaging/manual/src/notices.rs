@@ -15,6 +15,10 @@ const NAMES: [&str; 6] = ["COPYING", "COPYRIGHT", "LICENCE", "LICENSE", "NOTICE"
 /// No licence is longer.
 const BYTES_MAX: u64 = 256 << 10;
 
+/// What compilers add to a program.
+const RUST_LIBRARY: &str = "Rust's standard library: MIT OR Apache-2.0  https://github.com/rust-lang/rust\n";
+const CPP_LIBRARY: &str = "GCC's C++ library: GPL-3.0-or-later WITH GCC-exception-3.1  https://gcc.gnu.org\n";
+
 /// The text for the package of that name: every crate with its licence, then every text once.
 pub(crate) fn write(package: &str) -> Result<String, Box<dyn Error>> {
     let output = Command::new("cargo")
@@ -33,7 +37,11 @@ pub(crate) fn write(package: &str) -> Result<String, Box<dyn Error>> {
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let mut text = format!("The libraries that are part of {package}, and their licences.\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for library in libraries(&metadata, package)? {
+    let libraries = libraries(&metadata, package)?;
+    let has_cpp = libraries.iter().any(|library| library["name"] == "librocksdb-sys");
+    text.push_str(RUST_LIBRARY);
+    text.push_str(if has_cpp { CPP_LIBRARY } else { "" });
+    for library in libraries {
         let field = |name: &str| library[name].as_str().unwrap_or_default().to_owned();
         let crate_name = format!("{} {}", field("name"), field("version"));
         let licence = field("license");
