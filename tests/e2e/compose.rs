@@ -10,9 +10,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
-use vedette_tests::{Api, GENEROUS, Program, binary, eventually, peer};
+use vedette_tests::{Api, GENEROUS, Network, Program, binary, eventually, peer};
 
-use crate::network::Network;
 use crate::replicas::PROBE;
 
 /// The user of both images.

@@ -8,9 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use vedette_tests::{Aggregator, GENEROUS, eventually};
-
-use crate::network::Network;
+use vedette_tests::{Aggregator, GENEROUS, Network, eventually};
 
 const HOSTS: usize = 4;
 

@@ -17,7 +17,6 @@ mod identity;
 mod kills;
 mod lifecycle;
 mod listings;
-mod network;
 mod peers;
 mod protobuf_targets;
 mod refusals;

@@ -1,4 +1,4 @@
-//! A Debian that is booted by systemd-nspawn, with a network of its own that leads nowhere.
+//! A Debian that is booted by systemd-nspawn.
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -12,7 +12,17 @@ use vedette_tests::{GENEROUS, eventually};
 /// What systemd-nspawn ends with when what it runs is to be booted again.
 const REBOOT: i32 = 133;
 
+/// Where a container is.
+pub(crate) struct Place {
+    pub(crate) hostname: &'static str,
+    /// A network namespace that there is; else it has a network of its own that leads nowhere.
+    pub(crate) namespace: Option<String>,
+    /// Further lines of its `/etc/hosts`.
+    pub(crate) hosts: String,
+}
+
 pub(crate) struct Container {
+    place: Place,
     root: PathBuf,
     console: PathBuf,
     nspawn: RefCell<Child>,
@@ -20,17 +30,22 @@ pub(crate) struct Container {
 
 impl Container {
     /// Copies the image into `folder`, and boots the copy.
-    pub(crate) fn boot(image: &Path, folder: &Path) -> Result<Self> {
+    pub(crate) fn boot(image: &Path, folder: &Path, place: Place) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
         let (root, console) = (folder.join("root"), folder.join("console"));
         let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(image).arg(&root).status()?;
         ensure!(copied.success(), "{} could not be copied", image.display());
-        std::fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n127.0.1.1 vedette-test\n")?;
-        std::fs::write(root.join("etc/hostname"), "vedette-test\n")?;
+        let Place { hostname, hosts, .. } = &place;
+        std::fs::write(
+            root.join("etc/hosts"),
+            format!("127.0.0.1 localhost\n127.0.1.1 {hostname}\n{hosts}"),
+        )?;
+        std::fs::write(root.join("etc/hostname"), format!("{hostname}\n"))?;
         // Nothing in there will ever be online.
         let waiting = root.join("etc/systemd/system/systemd-networkd-wait-online.service");
         std::os::unix::fs::symlink("/dev/null", waiting)?;
-        let nspawn = RefCell::new(start(&root, &console)?);
-        let container = Self { root, console, nspawn };
+        let nspawn = RefCell::new(start(&place, &root, &console)?);
+        let container = Self { place, root, console, nspawn };
         container.await_boot()?;
         Ok(container)
     }
@@ -47,8 +62,14 @@ impl Container {
         let ended =
             eventually("the container is down", GENEROUS, || Ok(self.nspawn.borrow_mut().try_wait()?))?;
         ensure!(ended.code() == Some(REBOOT), "{ended}");
-        *self.nspawn.borrow_mut() = start(&self.root, &self.console)?;
+        *self.nspawn.borrow_mut() = start(&self.place, &self.root, &self.console)?;
         self.await_boot()
+    }
+
+    /// Switches it off for good.
+    pub(crate) fn power_off(&self) -> Result<()> {
+        self.run(&["systemctl", "poweroff"]).ok();
+        eventually("the container is down", GENEROUS, || Ok(self.nspawn.borrow_mut().try_wait()?)).map(drop)
     }
 
     fn await_boot(&self) -> Result<()> {
@@ -109,11 +130,16 @@ impl Container {
     }
 }
 
-fn start(root: &Path, console: &Path) -> Result<Child> {
+fn start(place: &Place, root: &Path, console: &Path) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(console)?;
+    let network = match &place.namespace {
+        Some(name) => format!("--network-namespace-path=/run/netns/{name}"),
+        None => "--private-network".to_owned(),
+    };
+    let hostname = place.hostname;
     Command::new("systemd-nspawn")
-        .args(["--quiet", "--register=no", "--keep-unit", "--private-network", "--boot"])
-        .args(["--hostname=vedette-test", &format!("--machine=vedette-test-{}", std::process::id())])
+        .args(["--quiet", "--register=no", "--keep-unit", "--boot", &network])
+        .args([format!("--hostname={hostname}"), format!("--machine={hostname}-{}", std::process::id())])
         .arg(format!("--directory={}", root.display()))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

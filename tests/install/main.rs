@@ -2,6 +2,7 @@
 
 mod container;
 mod packages;
+mod pages;
 mod rpm;
 mod steps;
 mod target;
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use vedette_tests::{now, skip};
 
-use container::Container;
+use container::{Container, Place};
 use packages::Debs;
+use pages::Site;
 use steps::Host;
 
 type Step = fn(&Host) -> Result<()>;
@@ -25,7 +27,8 @@ fn a_host_from_the_installation_to_the_purge() -> Result<()> {
     let Some(image) = image() else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let (debs, next) = (Debs::build(folder.path())?, Debs::build_version(folder.path(), NEXT_VERSION)?);
-    let container = Container::boot(&image, folder.path())?;
+    let alone = Place { hostname: "vedette-test", namespace: None, hosts: String::new() };
+    let container = Container::boot(&image, folder.path(), alone)?;
     let host = Host::new(container, &debs, &next)?;
     let before = host.files()?;
     let steps: [(&str, Step); 10] = [
@@ -46,6 +49,15 @@ fn a_host_from_the_installation_to_the_purge() -> Result<()> {
         println!("{name}: {:.1} s", begin.elapsed().as_secs_f64());
     }
     host.purging_leaves_nothing(&before)
+}
+
+#[test]
+fn the_pages_for_administrators_can_be_followed() -> Result<()> {
+    let Some(image) = image() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let (debs, next) = (Debs::build(folder.path())?, Debs::repack(folder.path(), NEXT_VERSION)?);
+    let Some(site) = Site::boot(&image, folder.path())? else { return Ok(()) };
+    site.follow(&debs, &next)
 }
 
 #[test]

@@ -45,6 +45,12 @@ impl Debs {
         Self::of(folder, version)
     }
 
+    /// Packs into `folder` the programs that the tests run, as another version.
+    pub(crate) fn repack(folder: &Path, version: &str) -> Result<Self> {
+        pack("build-deb.sh", folder, Some(version))?;
+        Self::of(folder, version)
+    }
+
     fn of(folder: &Path, version: &str) -> Result<Self> {
         let path = |program| only(folder, &format!("vedette-{program}_{version}-1_"));
         Ok(Self { agent: path("agent")?, aggregator: path("aggregator")? })

@@ -6,6 +6,7 @@ mod api;
 pub mod compare;
 mod disk;
 pub mod exporter;
+mod network;
 mod process;
 mod programs;
 mod prometheus;
@@ -16,6 +17,7 @@ mod witness;
 
 pub use api::{Answer, Api};
 pub use disk::{Disk, Fault, Loss, Operation};
+pub use network::Network;
 pub use process::{Program, ProgramExit, free_port};
 pub use programs::{Agent, Aggregator, Mounted, Ran, binary, enrolled_pair, mounted_tmpfs};
 pub use prometheus::Prometheus;

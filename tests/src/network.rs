@@ -2,20 +2,20 @@
 
 use std::process::Command;
 
+use crate::skip;
 use anyhow::{Result, ensure};
-use vedette_tests::skip;
 
 /// A bridge, and a namespace for each host. Gone when dropped.
-pub(crate) struct Network {
+pub struct Network {
     /// Every host's name begins with it.
-    pub(crate) name: String,
+    pub name: String,
     subnet: u8,
     hosts: usize,
 }
 
 impl Network {
     /// None where namespaces are not permitted.
-    pub(crate) fn lay(hosts: usize) -> Result<Option<Self>> {
+    pub fn lay(hosts: usize) -> Result<Option<Self>> {
         let subnet = rand::random_range(1..=250u8);
         let name = format!("vt{:04x}", rand::random::<u16>());
         let network = Self { name, subnet, hosts };
@@ -48,17 +48,17 @@ impl Network {
     }
 
     /// Of this side of the bridge.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("10.77.{}.1", self.subnet)
     }
 
     /// Of a host.
-    pub(crate) fn address_of(&self, number: usize) -> String {
+    pub fn address_of(&self, number: usize) -> String {
         format!("10.77.{}.{}", self.subnet, number + 10)
     }
 
     /// A host's name, which is its namespace's.
-    pub(crate) fn host(&self, number: usize) -> String {
+    pub fn host(&self, number: usize) -> String {
         format!("{}-{number}", self.name)
     }
 }
@@ -67,7 +67,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         for number in 0..self.hosts {
             let host = self.host(number);
-            // The agents of this network, and nobody else: they are in its namespaces.
+            // The processes of this network, and nobody else's: they are in its namespaces.
             let pids = Command::new("ip").args(["netns", "pids", &host]).output();
             for pid in
                 String::from_utf8_lossy(&pids.map(|pids| pids.stdout).unwrap_or_default()).split_whitespace()
