@@ -89,15 +89,18 @@ stage_compile() {
     VEDETTE_REVISION="${VEDETTE_REVISION-$(git rev-parse --short=12 HEAD)}" cargo build "${arguments[@]}"
 }
 
-# A folder with the C++ library to link statically, and nothing else: the linker takes what it finds first.
+# A folder in which the linker finds the C++ library to link statically before it looks elsewhere: a script that names the
+# library, and arc4random.c, without which it needs a newer glibc than the program does.
 stage_static_library() {
-    local compiler=c++ library folder="$CARGO_TARGET_DIR/static${stage_target:+-$stage_target}"
-    [ -z "$stage_target" ] || compiler="${stage_target/-unknown/}-g++"
+    local compiler=cc library folder="$CARGO_TARGET_DIR/static${stage_target:+-$stage_target}"
+    [ -z "$stage_target" ] || compiler="${stage_target/-unknown/}-gcc"
     library=$("$compiler" -print-file-name=libstdc++.a)
     [ -f "$library" ] ||
-        vedette_fail "$compiler has no libstdc++.a: Fedora and RHEL have it as libstdc++-static"
+        vedette_fail "$compiler has no libstdc++.a: Debian has it with g++, Fedora and RHEL as libstdc++-static"
+    rm -rf "$folder"
     mkdir -p "$folder"
-    ln -sfn "$(realpath "$library")" "$folder/libstdc++.a"
+    "$compiler" -O2 -fPIC -c packaging/arc4random.c -o "$folder/arc4random.o"
+    printf 'INPUT("%s" "%s")\n' "$library" "$folder/arc4random.o" >"$folder/libstdc++.a"
     echo "$folder"
 }
 

@@ -107,6 +107,7 @@ impl Running {
             Arc::clone(&group),
             endpoint.clone(),
             config.ingest.clone(),
+            format!("vedette-aggregator {}", build::VERSION),
             &registry,
         )?;
         let http =

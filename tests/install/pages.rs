@@ -11,6 +11,8 @@ use crate::NEXT_VERSION;
 use crate::container::{Container, Place};
 use crate::packages::Debs;
 
+type Step = fn(&Site) -> Result<()>;
+
 /// As the page has it, for the id of the replica that is gone.
 const ID_OF_THE_PAGE: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
 const STATUS: &str = "vedette-aggregator status";
@@ -63,7 +65,7 @@ impl Site {
 
     /// Runs what stands under the headings, in an order that makes sense.
     pub(crate) fn follow(&self, debs: &Debs, next: &Debs) -> Result<()> {
-        let steps: [(&str, fn(&Self) -> Result<()>); 6] = [
+        let steps: [(&str, Step); 6] = [
             ("first minute", Self::first_minute),
             ("data elsewhere", Self::data_elsewhere),
             ("backup", Self::backup),

@@ -120,6 +120,8 @@ struct Shared {
     group: Arc<Group>,
     endpoint: Endpoint,
     limits: IngestLimits,
+    /// What peers are told that this is.
+    software: String,
     metrics: IngestMetrics,
     sessions: Mutex<Sessions>,
     /// What agents with a session have said of their targets.
@@ -144,12 +146,13 @@ const ENROLMENTS_MAX: usize = 64;
 const EXPORTS_MAX: usize = 2;
 
 impl Ingest {
-    /// Nothing is taken before [`Ingest::serve`]. Fails when the registry already has metrics of the same names.
+    /// Nothing is taken before [`Ingest::serve`]. Peers are told `software`, name and version of the program. Fails when the registry already has metrics of the same names.
     pub fn new(
         storage: Storage,
         group: Arc<Group>,
         endpoint: Endpoint,
         limits: IngestLimits,
+        software: String,
         registry: &prometheus::Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = IngestMetrics::register(registry)?;
@@ -161,6 +164,7 @@ impl Ingest {
             group,
             endpoint,
             limits,
+            software,
             metrics,
             sessions: Mutex::new(Sessions::default()),
             targets: Mutex::new(AgentTargets::default()),

@@ -22,7 +22,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens.
-    #[error("{}: nothing runs on this folder", path.display())]
+    #[error("{}: nobody answers", path.display())]
     NotRunning {
         /// The socket.
         path: PathBuf,
@@ -142,7 +142,7 @@ mod tests {
     fn who_can_not_be_asked_is_told_why() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let error = ask(folder.path(), "hello", SECOND).expect_err("nobody listens").to_string();
-        assert!(error.ends_with("/control/socket: nothing runs on this folder"), "{error}");
+        assert!(error.ends_with("/control/socket: nobody answers"), "{error}");
         drop(listen(folder.path()).expect("listens"));
         let error = ask(folder.path(), "hello", SECOND).expect_err("it has left");
         assert!(matches!(error, AskError::NotRunning { .. }), "{error}");

@@ -183,7 +183,7 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     fn new(shared: &'a Arc<Shared>, connected: Connected) -> Self {
         let options = AgentOptions {
-            software: concat!("vedette-aggregator ", env!("CARGO_PKG_VERSION")).to_owned(),
+            software: shared.software.clone(),
             // Batches come as they are pushed: no lag of theirs asks for another log.
             batch_interval: Duration::ZERO,
             ..AgentOptions::default()

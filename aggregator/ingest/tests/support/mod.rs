@@ -56,7 +56,8 @@ impl Replica {
         group.announce(&[endpoint.local_addr().expect("bound").to_string()]).expect("announces");
         let registry = prometheus::Registry::new();
         let ingest =
-            Ingest::new(storage.clone(), Arc::clone(&group), endpoint, limits, &registry).expect("metrics");
+            Ingest::new(storage.clone(), Arc::clone(&group), endpoint, limits, "test".to_owned(), &registry)
+                .expect("metrics");
         let stop = CancellationToken::new();
         let serving = tokio::spawn({
             let (ingest, stop) = (ingest.clone(), stop.clone());
