@@ -133,6 +133,11 @@ stage_program() {
     stage_debian_changelog "$program" | gzip -9nc >"$stage/doc/changelog.Debian.gz"
     gzip -9n "$stage"/man/*
     gzip -9nc "$stage/THIRD-PARTY-NOTICES" >"$stage/doc/THIRD-PARTY-NOTICES.gz"
+    mkdir "$stage/source"
+    cp --parents --target-directory="$stage/source" LICENSE "packaging/$program.yml" systemd/restart-backoff \
+        "systemd/vedette-$program.service" systemd/{sysusers,tmpfiles}.d/"vedette-$program.conf"
+    # An rpm has the times of its files, and those of a checkout are its own.
+    find "$stage" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     vedette_say "vedette-$program is $(stat -c %s "$stage/vedette-$program" | numfmt --to=si --format=%.2f)B, stripped"
 }
 

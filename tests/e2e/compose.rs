@@ -229,11 +229,6 @@ impl Machine {
     /// What Docker would run, as the file and the image say.
     fn arguments(&self, service: &str) -> Result<Vec<String>> {
         let settings = &self.compose["services"][service];
-        if service == "load-balancer" {
-            let arguments =
-                ["/opt/nginx", "-e", "stderr", "-c", "/etc/nginx/nginx.conf", "-g", "daemon off;"];
-            return Ok(arguments.map(str::to_owned).to_vec());
-        }
         let mut arguments: Vec<String> =
             strings(&settings["entrypoint"]).into_iter().map(str::to_owned).collect();
         if arguments.is_empty() && settings["build"].is_object() {
@@ -256,7 +251,7 @@ impl Machine {
             ("proc".to_owned(), PathBuf::from("/proc")),
             ("dev".to_owned(), PathBuf::from("/dev")),
             ("opt/bin".to_owned(), binary("vedette-agent")?.parent().context("a folder")?.to_path_buf()),
-            ("opt/nginx".to_owned(), self.nginx.clone()),
+            ("opt/sbin/nginx".to_owned(), self.nginx.clone()),
         ]);
         if !settings["tmpfs"].is_null() {
             mounts.insert("tmp".to_owned(), self.volume(&format!("{service}-tmp")));
@@ -299,7 +294,7 @@ impl Machine {
             .args(["unshare", "--uts", "--mount", "sh", "-c", &script, "sh"])
             .args(arguments)
             .env_clear()
-            .env("PATH", "/opt/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
+            .env("PATH", "/opt/bin:/opt/sbin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
         Ok(command)
     }
 

@@ -28,6 +28,11 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
 
         let again = only(&again, &format!("{name}-"))?;
         ensure!(std::fs::read(&first)? == std::fs::read(again)?, "two packages differ: {first}");
+        let times = rpm(&root, &["--query", "--queryformat", "[%{FILEMTIMES}\\n]", "--package", &first])?;
+        ensure!(
+            times.lines().collect::<BTreeSet<_>>().len() == 1,
+            "times that are not the commit's:\n{times}"
+        );
         lint_rpm(Path::new(&first))?;
 
         rpm(&root, &["--install", "--nodeps", &first])?;

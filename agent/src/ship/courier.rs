@@ -1,10 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::Endpoint;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use vedette_transport::{Backoff, Connected, Protocol, close, connect};
+use vedette_transport::{Backoff, Caller, Connected, Protocol, close};
 use vedette_wire::session::{AgentOptions, CloseCode};
 
 use crate::shared::{ReplicaNumbers, Shared};
@@ -21,7 +20,7 @@ const TAKEN_WAIT: Duration = Duration::from_secs(30);
 /// Calls one peer again and again, and talks to it while the connection lasts.
 pub(crate) struct Courier {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) caller: Caller,
     pub(crate) peer: Peer,
     pub(crate) addresses: Vec<String>,
     /// Tried as well when the peer's own addresses do not lead to it.
@@ -65,7 +64,7 @@ impl Courier {
                 addresses.extend(self.seeds.iter().filter(|seed| !self.addresses.contains(seed)).cloned());
             }
             let connected =
-                connect(&self.endpoint, &identity, Protocol::Data, &addresses, self.peer.expected()).await;
+                self.caller.connect(&identity, Protocol::Data, &addresses, self.peer.expected()).await;
             let (mut wait, mut is_revoked) = (Duration::ZERO, false);
             match connected {
                 Ok(connected) => match self.shared.claim(connected.replica, self.peer.label()) {

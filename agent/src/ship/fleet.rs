@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use vedette_daemon::{build, host};
-use vedette_transport::client_endpoint;
+use vedette_transport::{Caller, client_endpoint};
 use vedette_wire::session::AgentOptions;
 
 use crate::config::Config;
@@ -69,8 +69,8 @@ impl Fleet {
 
     /// Runs until it is stopped.
     pub(crate) async fn run(mut self) {
-        let endpoint = match client_endpoint() {
-            Ok(endpoint) => endpoint,
+        let caller = match client_endpoint() {
+            Ok(endpoint) => Caller::new(endpoint),
             Err(error) => {
                 tracing::error!(%error, "no UDP socket: nothing can be shipped");
                 return self.stop.cancelled().await;
@@ -95,7 +95,7 @@ impl Fleet {
             }
             if group.is_some() {
                 self.review(
-                    &endpoint,
+                    &caller,
                     alone_since.is_some_and(|since| now.saturating_sub(since) > ALONE_AFTER),
                 );
             }
@@ -117,13 +117,13 @@ impl Fleet {
         self.stop_all();
         let goodbye = async {
             while self.tasks.join_next().await.is_some() {}
-            endpoint.wait_idle().await;
+            caller.wait_idle().await;
         };
         tokio::time::timeout(GOODBYE_MAX, goodbye).await.ok();
     }
 
     /// Ends tasks that are not in the plan, starts those that are and do not run.
-    fn review(&mut self, endpoint: &quinn::Endpoint, is_alone: bool) {
+    fn review(&mut self, caller: &Caller, is_alone: bool) {
         let config = self.config.borrow_and_update().clone();
         let planned = plan(self.shared.spool().members(), &config.seeds, is_alone);
         if planned.is_empty() && self.running.is_empty() {
@@ -146,7 +146,7 @@ impl Fleet {
             let stop = self.stop.child_token();
             let courier = Courier {
                 shared: Arc::clone(&self.shared),
-                endpoint: endpoint.clone(),
+                caller: caller.clone(),
                 peer: peer.clone(),
                 addresses: addresses.clone(),
                 seeds: config.seeds.clone(),

@@ -38,7 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_model::Timestamp;
 use vedette_storage::Storage;
-use vedette_transport::Group;
+use vedette_transport::{Caller, Group};
 use vedette_wire::control::TargetReport;
 use vedette_wire::session::Now;
 use vedette_wire::{AgentName, BatchSeq, LogId, ReplicaId};
@@ -119,6 +119,7 @@ struct Shared {
     storage: Storage,
     group: Arc<Group>,
     endpoint: Endpoint,
+    caller: Caller,
     limits: IngestLimits,
     /// What peers are told that this is.
     software: String,
@@ -162,6 +163,7 @@ impl Ingest {
         let shared = Shared {
             storage,
             group,
+            caller: Caller::new(endpoint.clone()),
             endpoint,
             limits,
             software,

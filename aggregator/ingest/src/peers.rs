@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::PartName;
 use vedette_transport::{
-    Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, Role, close, connect, exchange_members,
+    Connected, Frame, PartChunks, PeerFrames, PeerStore, Protocol, Role, close, exchange_members,
     exchange_roll, fetch_frames, refusal, tell_deletion,
 };
 use vedette_wire::control::{Deletion, FetchFrames, FetchPart, ListLogs, ListParts, Member};
@@ -123,7 +123,9 @@ async fn tell_deletions(shared: &Shared, peer: &Member, connection: &quinn::Conn
 
 async fn call(shared: &Shared, peer: &Member) -> Result<Connected, String> {
     let identity = shared.group.identity();
-    connect(&shared.endpoint, &identity, Protocol::Peer, &peer.addresses, Some(peer.replica))
+    shared
+        .caller
+        .connect(&identity, Protocol::Peer, &peer.addresses, Some(peer.replica))
         .await
         .map_err(|error| error.to_string())
 }

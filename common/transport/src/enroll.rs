@@ -4,7 +4,7 @@
 //! is made where it is used and never leaves.
 
 use crate::authority::{Authority, AuthorityError, fingerprint, new_signing_request};
-use crate::connect::{ConnectError, Connected, call};
+use crate::connect::{Caller, ConnectError, Connected};
 use crate::endpoint::{EndpointError, close, member_config, newcomer_config};
 use crate::group::Group;
 use crate::identity::{Certified, Identity, IdentityError, Role};
@@ -195,7 +195,7 @@ async fn ask(
     addresses: &[String],
     request: &EnrollRequest,
 ) -> Result<Issued, EnrollError> {
-    let Connected { connection, .. } = call(endpoint, config, addresses, None).await?;
+    let Connected { connection, .. } = Caller::new(endpoint.clone()).call(config, addresses, None).await?;
     let conversation = async {
         let (send, receive) = connection.open_bi().await.map_err(StreamError::from)?;
         let mut writer = ControlWriter::new(send);

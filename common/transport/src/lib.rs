@@ -41,7 +41,7 @@ mod token_store;
 
 pub use authority::{Authority, AuthorityError, CERTIFICATE_LIFE};
 pub use backoff::Backoff;
-pub use connect::{ConnectError, Connected, connect};
+pub use connect::{Caller, ConnectError, Connected, connect};
 pub use endpoint::{
     EndpointError, IDLE_TIMEOUT, KEEP_ALIVE, client_endpoint, close, replace_identity, server_endpoint,
 };

@@ -1,22 +1,24 @@
 //! Real endpoints on the loopback interface: who is let in, who is not, and what both sides are told.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 use vedette_model::Timestamp;
 use vedette_transport::{
-    AcceptError, Accepted, ConnectError, ControlReader, ControlWriter, EnrollError, FrameReader, FrameWriter,
-    Group, Identity, Listener, PartChunks, PeerError, PeerFrames, PeerStore, Protocol, Role, Token,
-    TokenKind, client_endpoint, connect, enroll_agent, enroll_replica, exchange_members, exchange_roll,
-    fetch_frames, fetch_part, list_logs, list_parts, renew, replace_identity, serve_enroll, serve_peer,
-    server_endpoint, tell_deletion,
+    AcceptError, Accepted, Caller, ConnectError, ControlReader, ControlWriter, EnrollError, FrameReader,
+    FrameWriter, Group, Identity, Listener, PartChunks, PeerError, PeerFrames, PeerStore, Protocol, Role,
+    Token, TokenKind, client_endpoint, connect, enroll_agent, enroll_replica, exchange_members,
+    exchange_roll, fetch_frames, fetch_part, list_logs, list_parts, renew, replace_identity, serve_enroll,
+    serve_peer, server_endpoint, tell_deletion,
 };
 use vedette_wire::control::{
     Ack, AgentMessage, CloseLog, Deletion, EnrollRefusal, FetchFrames, FetchPart, ListLogs, ListParts,
@@ -589,4 +591,68 @@ async fn a_connection_survives_a_change_of_address() {
     let (mut reader, _) = FrameReader::open(accepted).await.unwrap();
     assert_eq!(reader.read().await.unwrap().unwrap().header.seq, BatchSeq(1));
     assert_ne!(server.remote_address(), before);
+}
+
+/// Leads the packets of each address to where it led that one's first, as NAT does; answers go back.
+async fn sticky_nat(backend: watch::Receiver<SocketAddr>) -> SocketAddr {
+    let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let address = outside.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut flows: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+        let mut packet = vec![0; 65_536];
+        while let Ok((bytes, client)) = outside.recv_from(&mut packet).await {
+            let flow = match flows.entry(client) {
+                Entry::Occupied(flow) => flow.into_mut(),
+                Entry::Vacant(free) => {
+                    let leads_to = *backend.borrow();
+                    let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                    inside.connect(leads_to).await.unwrap();
+                    tokio::spawn(lead_back(inside.clone(), outside.clone(), client));
+                    free.insert(inside)
+                }
+            };
+            flow.send(&packet[..bytes]).await.ok();
+        }
+    });
+    address
+}
+
+async fn lead_back(inside: Arc<UdpSocket>, outside: Arc<UdpSocket>, client: SocketAddr) {
+    let mut packet = vec![0; 65_536];
+    loop {
+        // Where nobody listens any more: an error, and no answer.
+        if let Ok(bytes) = inside.recv(&mut packet).await {
+            outside.send_to(&packet[..bytes], client).await.ok();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_moved_behind_nat_is_found_from_another_port() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let replica = Replica::start(folder.clone());
+    let identity = replica.group.identity();
+    let (move_to, backend) = watch::channel(replica.address);
+    let addresses = [sticky_nat(backend).await.to_string()];
+    let caller = Caller::new(client_endpoint().unwrap());
+    let call = || caller.connect(&identity, Protocol::Peer, &addresses, None);
+    drop(call().await.unwrap());
+    caller.wait_idle().await;
+
+    replica.endpoint.close(0u8.into(), b"");
+    drop(replica);
+    let moved = Replica::start(folder);
+    move_to.send_replace(moved.address);
+    // From the usual port it asks the old place, at least once.
+    let found = timeout(PATIENCE, async {
+        loop {
+            if let Ok(connected) = call().await {
+                break connected;
+            }
+        }
+    });
+    let connected = found.await.unwrap();
+    assert_eq!(connected.replica, moved.group.replica());
+    drop(connected);
+    timeout(PATIENCE, caller.wait_idle()).await.unwrap();
 }

@@ -7,7 +7,7 @@ use quinn::Connection;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vedette_storage::{ImportError, Imported, Lack, LogListing, Lot, PartListing, PartName, Storage};
-use vedette_transport::{PartStream, PeerError, Protocol, close, connect, fetch_part, list_logs, list_parts};
+use vedette_transport::{PartStream, PeerError, Protocol, close, fetch_part, list_logs, list_parts};
 use vedette_wire::control::{FetchPart, ListLogs, ListParts, PartId, WANTED_LOGS_MAX};
 use vedette_wire::session::CloseCode;
 use vedette_wire::{LogId, ReplicaId};
@@ -69,7 +69,7 @@ impl Amounts {
 pub(super) async fn look(shared: &Arc<Shared>, schedule: &mut Schedule, replica: ReplicaId) -> Looked {
     let Some(peer) = shared.group.members().current().get(replica).cloned() else { return Looked::Nothing };
     let identity = shared.group.identity();
-    let called = connect(&shared.endpoint, &identity, Protocol::Peer, &peer.addresses, Some(replica)).await;
+    let called = shared.caller.connect(&identity, Protocol::Peer, &peer.addresses, Some(replica)).await;
     let outcome = match called {
         Err(error) => Err(CopyError::Unreachable(error.to_string())),
         Ok(connected) => {

@@ -12,9 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_storage::{Storage, StorageFault};
-use vedette_transport::{
-    Backoff, Connected, ControlWriter, HangUp, LogStreams, Protocol, connect, open_control,
-};
+use vedette_transport::{Backoff, Connected, ControlWriter, HangUp, LogStreams, Protocol, open_control};
 use vedette_wire::control::{LogOffer, Member, ReplicaMessage};
 use vedette_wire::session::{AgentAction, AgentOptions, AgentSession, CloseCode, SendStart};
 use vedette_wire::{BatchSeq, FrameHeader, GapReason, LogId, ReplicaId, encode_gap};
@@ -131,7 +129,7 @@ async fn courier(shared: Arc<Shared>, peer: Member, stop: CancellationToken) {
     loop {
         let called = async {
             let identity = shared.group.identity();
-            connect(&shared.endpoint, &identity, Protocol::Data, &peer.addresses, Some(peer.replica)).await
+            shared.caller.connect(&identity, Protocol::Data, &peer.addresses, Some(peer.replica)).await
         };
         let connected = tokio::select! {
             () = stop.cancelled() => return,
