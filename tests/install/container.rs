@@ -150,7 +150,10 @@ fn start(place: &Place, root: &Path, console: &Path) -> Result<Child> {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Its processes go with it, as they are its children's.
+        // All that runs in it goes with its first process, which outlives systemd-nspawn.
+        if let Ok(leader) = self.leader() {
+            Command::new("kill").args(["-9", &leader]).status().ok();
+        }
         let nspawn = self.nspawn.get_mut();
         nspawn.kill().ok();
         nspawn.wait().ok();
