@@ -147,7 +147,8 @@ const ENROLMENTS_MAX: usize = 64;
 const EXPORTS_MAX: usize = 2;
 
 impl Ingest {
-    /// Nothing is taken before [`Ingest::serve`]. Peers are told `software`, name and version of the program. Fails when the registry already has metrics of the same names.
+    /// Nothing is taken before [`Ingest::serve`]. Peers are told `software`, the program's name and version. Fails when
+    /// the registry already has metrics of the same names.
     pub fn new(
         storage: Storage,
         group: Arc<Group>,
