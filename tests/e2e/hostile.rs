@@ -80,13 +80,6 @@ impl Scene {
         })
     }
 
-    fn ensure_logged(&self, words: &[&str]) -> Result<()> {
-        let log = self.aggregator.log();
-        let said = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(said, "no line with {words:?} in\n{log}");
-        Ok(())
-    }
-
     /// Who behaves is served, and memory has not run away.
     fn is_well(&mut self) -> Result<()> {
         let after = unix_ms();
@@ -255,8 +248,8 @@ fn who_reads_no_acknowledgement_is_let_go() -> Result<()> {
     })?;
     ensure!(poured > 100, "only {poured} batches were sent");
     scene.await_refusals("unread", 2.0)?;
-    scene.ensure_logged(&["unread", "reluctant", "read nothing for"])?;
-    scene.ensure_logged(&["unread", "deaf"])?;
+    scene.aggregator.await_logged(&["unread", "reluctant", "read nothing for"])?;
+    scene.aggregator.await_logged(&["unread", "deaf"])?;
     scene.is_well()
 }
 
@@ -297,8 +290,8 @@ fn streams_that_stop_short_are_let_go() -> Result<()> {
     })?;
     scene.await_refusals("stream_header", 2.0)?;
     scene.await_refusals("stalled", 1.0)?;
-    scene.ensure_logged(&["stream_header", "slow"])?;
-    scene.ensure_logged(&["stalled", "slow", "middle of a frame"])?;
+    scene.aggregator.await_logged(&["stream_header", "slow"])?;
+    scene.aggregator.await_logged(&["stalled", "slow", "middle of a frame"])?;
     scene.is_well()
 }
 
@@ -327,7 +320,7 @@ fn one_name_can_not_take_all_connections() -> Result<()> {
     ensure!(held == 4, "{held} held, {refused} refused");
     scene.await_refusals("connections_per_agent", 36.0)?;
     scene.await_refusals("silent", 4.0)?;
-    scene.ensure_logged(&["connections_per_agent", "many"])?;
+    scene.aggregator.await_logged(&["connections_per_agent", "many"])?;
     scene.is_well()
 }
 
@@ -345,7 +338,7 @@ fn who_comes_and_goes_is_slowed_down() -> Result<()> {
     let took = begun.elapsed();
     if took < Duration::from_secs(50) {
         scene.await_refusals("reconnects", 100.0)?;
-        scene.ensure_logged(&["reconnects", "restless"])?;
+        scene.aggregator.await_logged(&["reconnects", "restless"])?;
         let lines = scene.aggregator.log().lines().filter(|line| line.contains("restless")).count();
         ensure!(lines < 600, "{lines} lines in the log");
     }
@@ -404,8 +397,8 @@ fn newcomers_that_pester_are_let_go() -> Result<()> {
     scene.await_refusals("rate_limited", 10.0)?;
     scene.await_refusals("enrolments", 1.0)?;
     scene.await_refusals("enrolment_broken", 60.0)?;
-    scene.ensure_logged(&["unknown_token", "127.0.0.1"])?;
-    scene.ensure_logged(&["rate_limited", "too many attempts"])?;
+    scene.aggregator.await_logged(&["unknown_token", "127.0.0.1"])?;
+    scene.aggregator.await_logged(&["rate_limited", "too many attempts"])?;
     let lines = scene.aggregator.log().lines().filter(|line| line.contains("enrol")).count();
     ensure!(lines < 20, "{lines} lines of enrolments in the log");
     // A good token is good all the same.

@@ -53,7 +53,7 @@ fn a_cloned_agent_is_reported_and_nothing_is_dropped() -> Result<()> {
     eventually("the conflict is reported", GENEROUS, || {
         Ok((aggregator.api().own_metric(conflict)? >= 1.0).then_some(()))
     })?;
-    ensure!(aggregator.log().contains("identity_conflict"), "the conflict is in the log");
+    aggregator.await_logged(&["identity_conflict"])?;
     let start = unix_ms();
     run_for(Duration::from_secs(5));
     let times = sample_times(&api, PROBE, 3600, unix_ms())?;

@@ -29,6 +29,15 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(stdout)?)
 }
 
+fn await_logged(log: impl Fn() -> String, words: &[&str]) -> Result<()> {
+    eventually(&format!("a line of the log with {words:?}"), GENEROUS, || {
+        let log = log();
+        let is_logged = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(is_logged, "not in\n{log}");
+        Ok(Some(()))
+    })
+}
+
 /// What a subcommand has said.
 #[derive(Debug)]
 pub struct Ran {
@@ -234,6 +243,11 @@ impl Aggregator {
         std::fs::read_to_string(self.dir.join("aggregator.log")).unwrap_or_default()
     }
 
+    /// Waits for a line of the log that has all of `words`: what a caller sees may come before its line.
+    pub fn await_logged(&self, words: &[&str]) -> Result<()> {
+        await_logged(|| self.log(), words)
+    }
+
     /// Its data folder.
     pub fn storage(&self) -> &Path {
         &self.storage
@@ -355,6 +369,11 @@ impl Agent {
     /// All that it has logged, over restarts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Waits for a line of the log that has all of `words`.
+    pub fn await_logged(&self, words: &[&str]) -> Result<()> {
+        await_logged(|| self.log(), words)
     }
 }
 

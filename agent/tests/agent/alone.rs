@@ -10,7 +10,8 @@ use crate::process::{Agent, command, eventually};
 fn an_agent_that_is_not_enrolled_collects_keeps_and_serves() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let agent = Agent::start(folder.path(), &["--interval=1s"]);
-    assert!(agent.log().contains("not enrolled") && agent.log().contains("vedette-agent enroll"));
+    agent.await_logged("not enrolled");
+    agent.await_logged("vedette-agent enroll");
     eventually("batches", || agent.metric("vedette_agent_batches_total").filter(|batches| *batches >= 2.0));
     assert!(agent.metric("node_load1").is_some());
     assert_eq!(agent.metric("vedette_agent_enrolled"), Some(0.0));
@@ -21,7 +22,7 @@ fn an_agent_that_is_not_enrolled_collects_keeps_and_serves() {
     assert_eq!(agent.terminate(), Some(0));
     // What was collected is found again.
     let agent = Agent::start(folder.path(), &["--interval=1s"]);
-    assert!(agent.log().contains("found batches of earlier starts"), "{}", agent.log());
+    agent.await_logged("found batches of earlier starts");
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn a_reload_takes_the_new_configuration_or_keeps_the_old() {
     std::fs::write(&file, "global: {scrape_interval: 1s}\nweb: {port: 1}\n").expect("written");
     agent.signal(Signal::HUP);
     eventually("the refusal", || succeeded().filter(|value| *value == 0.0));
-    assert!(agent.log().contains("agent.yml:2"), "{}", agent.log());
+    agent.await_logged("agent.yml:2");
 
     std::fs::write(&file, "global: {scrape_interval: 1s}\ncollectors: {loadavg: false}\n").expect("written");
     agent.signal(Signal::HUP);

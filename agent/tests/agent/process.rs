@@ -55,6 +55,10 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    pub(crate) fn await_logged(&self, words: &str) {
+        eventually(words, || self.log().contains(words).then_some(()));
+    }
+
     /// Status and answer, with its head.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let answer = self.request("GET", path, "")?;

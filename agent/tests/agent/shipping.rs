@@ -88,7 +88,7 @@ fn a_certificate_renews_itself_without_a_pause() {
     let before = expiry().expect("enrolled");
     let after = eventually("a renewal", || expiry().filter(|at| *at > before));
     assert!((after - before - 25.0 * 86_400.0).abs() < 3600.0);
-    assert!(agent.log().contains("certificate renewed"), "{}", agent.log());
+    agent.await_logged("certificate renewed");
     assert_eq!(agent.metric("vedette_agent_certificate_renewals_failed_total"), Some(0.0));
     let had = replica.batches();
     at_least(&replica, had + 2);
@@ -113,7 +113,7 @@ fn a_reload_may_change_the_name_and_is_told_that_the_certificate_has_another() {
     assert!(!agent.log().contains("another name"), "{}", agent.log());
     std::fs::write(&file, "name: host-2\nglobal: {scrape_interval: 1s}\n").expect("written");
     agent.signal(Signal::HUP);
-    eventually("the word", || agent.log().contains("the certificate is for another name").then_some(()));
+    agent.await_logged("the certificate is for another name");
     let had = replica.batches();
     at_least(&replica, had + 2);
     replica.check_whole();
