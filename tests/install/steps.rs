@@ -137,7 +137,7 @@ impl Host {
     pub(crate) fn is_restarted_after_kills(&self) -> Result<()> {
         for unit in [AGGREGATOR, AGENT] {
             let before = self.property(unit, "MainPID")?;
-            self.run(&["systemctl", "kill", "--signal=KILL", unit])?;
+            self.run(&["systemctl", "kill", "--signal=KILL", "--kill-who=main", unit])?;
             eventually("it was started again", GENEROUS, || {
                 let now = self.property(unit, "MainPID")?;
                 Ok((now != "0" && now != before && self.is_active(unit)?).then_some(()))

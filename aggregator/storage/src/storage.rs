@@ -318,7 +318,9 @@ impl Inner {
     fn close(&self) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The last clone may be dropped by what an append was told to do: the writer itself does not wait for itself.
         if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
             && writer.join().is_err()
         {
             tracing::error!("the storage's writer thread has panicked");

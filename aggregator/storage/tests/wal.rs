@@ -200,3 +200,23 @@ fn logs_are_forgotten_with_what_they_brought() {
         storage = Storage::open(config.clone(), at(DAY)).expect("opens again");
     }
 }
+
+#[test]
+fn the_last_clone_may_be_dropped_by_an_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
+    let mut writer = LogWriter::new("a", 1, 64);
+    let (told, answers) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let last = storage.clone();
+    let done = Box::new(move |outcome| {
+        released.recv().expect("the test goes on");
+        drop(last);
+        told.send(outcome).expect("the test waits");
+    });
+    storage.submit(next(&mut writer), done).expect("queued");
+    drop(storage);
+    release.send(()).expect("the writer waits");
+    let outcome = answers.recv().expect("the writer lives");
+    assert!(matches!(outcome, AppendOutcome::Durable { .. }), "{outcome:?}");
+}

@@ -168,7 +168,7 @@ impl Agent {
                 ReplicaMessage::Ack(Ack { log: acked, through: now }) if acked == log && now.0 >= through => {
                     return;
                 }
-                ReplicaMessage::Ack(_) => {}
+                ReplicaMessage::Ack(_) | ReplicaMessage::Members(_) => {}
                 other => panic!("no ack: {other:?}"),
             }
         }
@@ -178,7 +178,7 @@ impl Agent {
         loop {
             match self.hear().await {
                 ReplicaMessage::Refuse(refuse) => return refuse,
-                ReplicaMessage::Ack(_) => {}
+                ReplicaMessage::Ack(_) | ReplicaMessage::Members(_) => {}
                 other => panic!("no refusal: {other:?}"),
             }
         }
