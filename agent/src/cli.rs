@@ -16,7 +16,8 @@ pub(crate) struct Cli {
 /// Flags in Prometheus' manner. Each is also a key of the configuration file, and overrides it.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Flags {
-    /// Configuration file; without one everything has its default.
+    /// Configuration file; without one everything has its default. Commands other than `run` take that of the service,
+    /// /etc/vedette/agent.yml, where it is there.
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub(crate) config_file: Option<PathBuf>,
     /// Folder of the spool and of the identity [default: /var/lib/vedette/agent]

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vedette_daemon::socket::{self, AskError};
-use vedette_daemon::{build, clock};
+use vedette_daemon::{build, clock, logging, people};
 use vedette_transport::Role;
 
 use crate::collect::{Gathering, Request};
@@ -163,13 +163,12 @@ fn certificate(shared: &Shared) -> CertificateReport {
 }
 
 /// `status`: prints how the agent that runs on this spool is. Whether it is healthy.
-pub(crate) fn print_status(spool: &Path, as_json: bool) -> bool {
+pub(crate) fn print_status(spool: &Path, as_json: bool) -> anyhow::Result<bool> {
     let answer = socket::ask(spool, STATUS, TIMEOUT);
     match answer.as_deref().map(serde_json::from_str::<Report>) {
         Ok(Ok(report)) => {
-            let json = as_json.then(|| serde_json::to_string_pretty(&report).unwrap_or_default());
-            println!("{}", json.unwrap_or_else(|| report.text()));
-            report.healthy
+            print(&report, as_json)?;
+            Ok(report.healthy)
         }
         Ok(Err(error)) => complain(&format!("the agent's answer makes no sense: {error}"), as_json),
         Err(error @ AskError::NotRunning { .. }) => {
@@ -181,12 +180,16 @@ pub(crate) fn print_status(spool: &Path, as_json: bool) -> bool {
     }
 }
 
-fn complain(problem: &str, as_json: bool) -> bool {
+fn complain(problem: &str, as_json: bool) -> anyhow::Result<bool> {
     if as_json {
-        let report = Report { problems: vec![problem.to_owned()], ..Report::default() };
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        print(&Report { problems: vec![problem.to_owned()], ..Report::default() }, true)?;
     } else {
-        eprintln!("error: {problem}");
+        logging::complain(problem);
     }
-    false
+    Ok(false)
+}
+
+fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
+    let text = if as_json { serde_json::to_string_pretty(report)? } else { report.text() };
+    Ok(people::say(text + "\n")?)
 }

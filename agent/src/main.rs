@@ -20,9 +20,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use vedette_daemon::build::VERSION;
-use vedette_daemon::config::ConfigError;
+use vedette_daemon::config::{ConfigError, of_service};
 use vedette_daemon::privileges::become_owner_of;
-use vedette_daemon::{data_format, logging};
+use vedette_daemon::{data_format, logging, people};
 
 use cli::{Cli, Command, Flags};
 use config::Config;
@@ -32,32 +32,35 @@ const EXIT_USAGE: u8 = 2;
 /// Something failed while running.
 const EXIT_FAILURE: u8 = 1;
 
+/// The service's configuration, which commands beside it take as well.
+const SERVICE_CONFIG: &str = "/etc/vedette/agent.yml";
+
 /// What the folder of spool and identity holds. Greater with the first release whose data this one can not read; packages
 /// have it as well (`packaging/deb`, `packaging/rpm`).
 const DATA_FORMAT: u32 = 1;
 
 fn main() -> ExitCode {
     let Cli { mut flags, command } = Cli::parse();
-    if let Some(Command::Check { file: Some(file) }) = &command {
-        flags.config_file = Some(file.clone());
+    match &command {
+        Some(Command::Check { file: Some(file) }) => flags.config_file = Some(file.clone()),
+        Some(Command::Run) | None => {}
+        Some(_) if flags.config_file.is_none() => flags.config_file = of_service(SERVICE_CONFIG),
+        Some(_) => {}
     }
     let config = match Config::load(&flags, &host_name()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            logging::complain(error);
             return ExitCode::from(EXIT_USAGE);
         }
     };
     match command {
         Some(Command::Check { .. }) => {
             let file = flags.config_file.as_ref().map(|file| file.display().to_string());
-            println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
-            ExitCode::SUCCESS
+            let file = file.as_deref().unwrap_or("the default configuration");
+            answer(people::say(format!("{file} is valid\n")).map(|()| true).map_err(Into::into))
         }
-        Some(Command::Status { json }) => match control::print_status(&config.spool.path, json) {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(EXIT_FAILURE),
-        },
+        Some(Command::Status { json }) => answer(control::print_status(&config.spool.path, json)),
         Some(Command::Collect { once: _, collectors }) => collect(&config, &collectors),
         Some(Command::Enroll { token_file }) => {
             logging::start(config.log_format, config.log_level);
@@ -70,12 +73,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// The exit code of a command that asks whether something is so.
+fn answer(said: anyhow::Result<bool>) -> ExitCode {
+    match said {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILURE),
+        Err(error) => {
+            logging::complain(format_args!("{error:#}"));
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
 fn collect(config: &Config, only: &[String]) -> ExitCode {
     logging::start(config.log_format, config.log_level);
     match once::print(config, only) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::complain(format_args!("{error:#}"));
             ExitCode::from(if error.is::<vedette_collector::ConfigError>() {
                 EXIT_USAGE
             } else {

@@ -1,9 +1,8 @@
 //! `collect --once`: what the collectors find on this host, with no daemon and no network.
 
-use std::io::Write as _;
-
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use vedette_collector::{CollectorHealth, Gathered, Registry};
+use vedette_daemon::people::say;
 
 use crate::config::Config;
 
@@ -15,8 +14,7 @@ pub(crate) fn print(config: &Config, only: &[String]) -> anyhow::Result<()> {
     registry.gather(&mut gathered);
     let mut text = Vec::new();
     gathered.write_text(&mut text);
-    let mut out = std::io::stdout().lock();
-    out.write_all(&text).and_then(|()| out.flush()).context("standard output")?;
+    say(&text)?;
     let failed: Vec<_> = registry
         .health()
         .filter(|(_, health)| matches!(health, CollectorHealth::Failing(_)))

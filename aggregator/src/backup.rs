@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use vedette_daemon::clock;
+use vedette_daemon::{clock, data_format};
 use vedette_storage::Storage;
 use vedette_transport::create_folder;
 
@@ -17,8 +17,14 @@ use crate::admin::{STORAGE, snapshot_name};
 /// Snapshots that are being copied, in the data folder.
 const FOLDER: &str = "backups";
 /// What is copied beside the storage. Tokens are not: one that was used since must not work again.
-const IDENTITY: [&str; 5] =
-    ["identity.pem", "members.json", "ca/authority.pem", "ca/enrolled.txt", "ca/roll.json"];
+const BESIDE: [&str; 6] = [
+    data_format::FILE,
+    "identity.pem",
+    "members.json",
+    "ca/authority.pem",
+    "ca/enrolled.txt",
+    "ca/roll.json",
+];
 
 /// The running aggregator's part.
 pub(crate) struct Snapshots {
@@ -76,7 +82,7 @@ pub(crate) fn copy(data: &Path, snapshot: &Path, target: &Path) -> Result<u64> {
     create_folder(&draft)?;
     let mut bytes = copy_folder(snapshot, &draft.join(STORAGE)).context("copying the storage")?;
     create_folder(&draft.join("ca"))?;
-    for file in IDENTITY {
+    for file in BESIDE {
         match copy_file(&data.join(file), &draft.join(file)) {
             Ok(copied) => bytes += copied,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -148,15 +154,17 @@ mod tests {
         write(&snapshot.join("deeper/000001.sst"), "yy");
         write(&data.join("identity.pem"), "key");
         write(&data.join("ca/authority.pem"), "ca");
+        data_format::note(&data, 7).expect("noted");
         write(&data.join("ca/tokens.json"), "secret");
         // What is left of one that was interrupted does not matter.
         write(&folder.path().join("backup.partial/rest"), "z");
-        assert_eq!(copy(&data, &snapshot, &target).expect("copied"), 1 + 2 + 3 + 2);
+        assert_eq!(copy(&data, &snapshot, &target).expect("copied"), 1 + 2 + 3 + 2 + 2);
         let read = |path: &str| fs::read_to_string(target.join(path)).ok();
         assert_eq!(read("storage/deeper/000001.sst").as_deref(), Some("yy"));
         assert_eq!(read("ca/authority.pem").as_deref(), Some("ca"));
         assert_eq!(read("ca/tokens.json"), None);
         assert_eq!(read("rest"), None);
+        data_format::check(&target, 6).expect_err("a backup of a newer release is known as one");
         assert!(check_target(&target).is_err(), "a backup is not overwritten");
         check_target(&folder.path().join("other")).expect("not there yet");
     }

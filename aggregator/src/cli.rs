@@ -17,7 +17,8 @@ pub(crate) struct Cli {
 /// Flags in Prometheus' manner. Each is also a key of the configuration file, and overrides it.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Flags {
-    /// Configuration file; without one everything has its default.
+    /// Configuration file; without one everything has its default. Commands other than `serve` take that of the service,
+    /// /etc/vedette/aggregator.yml, where it is there.
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub(crate) config_file: Option<PathBuf>,
     /// Folder of all data: samples, identity, certificate authority [default: /var/lib/vedette/aggregator]

@@ -13,8 +13,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use vedette_daemon::clock;
 use vedette_daemon::socket::{self, AskError};
+use vedette_daemon::{clock, people};
 use vedette_transport::{Group, TokenKind};
 use vedette_wire::{AgentName, ReplicaId};
 
@@ -213,16 +213,14 @@ pub(crate) fn back_up(data: &Path, target: &Path) -> Result<()> {
     let ended = ask(data, &Request::EndBackup);
     let bytes = copied?;
     ended?;
-    println!("{}: {}", target.display(), vedette_daemon::people::bytes(bytes));
-    Ok(())
+    Ok(people::say(format!("{}: {}\n", target.display(), people::bytes(bytes)))?)
 }
 
 fn print(answer: &Answer) -> Result<()> {
     match answer {
-        Answer::Done(text) => println!("{text}"),
+        Answer::Done(text) => Ok(people::say(format!("{text}\n"))?),
         _ => bail!("the aggregator answers something else"),
     }
-    Ok(())
 }
 
 #[cfg(test)]

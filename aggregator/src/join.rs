@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use uuid::Uuid;
 use vedette_daemon::data_format;
+use vedette_daemon::people::say;
 use vedette_daemon::privileges::become_owner_of;
 use vedette_transport::{Group, Token, TokenKind, client_endpoint, enroll_replica};
 use vedette_wire::ReplicaId;
@@ -35,6 +36,5 @@ pub(crate) fn run(config: &Config, token_file: &Path) -> Result<()> {
         anyhow::Ok(joined)
     })?;
     Group::adopt(&config.path, &joined)?;
-    println!("joined the group as replica {replica}; start it with `vedette-aggregator serve`");
-    Ok(())
+    Ok(say(format!("joined the group as replica {replica}; start it with `vedette-aggregator serve`\n"))?)
 }

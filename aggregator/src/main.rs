@@ -20,6 +20,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use vedette_daemon::build::VERSION;
+use vedette_daemon::config::of_service;
+use vedette_daemon::logging;
+use vedette_daemon::people::say;
 
 use cli::{AgentCommand, Cli, Command, MemberCommand, TokenCommand};
 use config::Config;
@@ -29,6 +32,9 @@ const EXIT_FAILURE: u8 = 1;
 /// The usage or the configuration is wrong.
 const EXIT_CONFIG: u8 = 2;
 
+/// The service's configuration, which commands beside it take as well.
+const SERVICE_CONFIG: &str = "/etc/vedette/aggregator.yml";
+
 /// What the data folder holds. Greater with the first release whose data this one can not read; packages have it as well
 /// (`packaging/deb`, `packaging/rpm`).
 const DATA_FORMAT: u32 = 1;
@@ -36,28 +42,40 @@ const DATA_FORMAT: u32 = 1;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut flags = cli.flags;
-    if let Some(Command::Check { file: Some(file) }) = &cli.command {
-        flags.config_file = Some(file.clone());
+    match &cli.command {
+        Some(Command::Check { file: Some(file) }) => flags.config_file = Some(file.clone()),
+        Some(Command::Serve) | None => {}
+        Some(_) if flags.config_file.is_none() => flags.config_file = of_service(SERVICE_CONFIG),
+        Some(_) => {}
     }
     let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            logging::complain(error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
     let done = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&flags, config),
+        Command::Serve => {
+            let level = logging::start(config.log_format, config.log_level);
+            return match serve::run(&flags, config, &level) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "failed");
+                    ExitCode::from(EXIT_FAILURE)
+                }
+            };
+        }
         Command::Check { .. } => {
             let file = flags.config_file.as_ref().map(|file| file.display().to_string());
-            println!("{} is valid", file.as_deref().unwrap_or("the default configuration"));
-            Ok(())
+            let file = file.as_deref().unwrap_or("the default configuration");
+            say(format!("{file} is valid\n")).map_err(Into::into)
         }
         Command::Token { command: TokenCommand::Create { kind, ttl, uses } } => {
             match config::positive_duration(&ttl) {
                 Ok(ttl_ms) => control::create_token(&config.path, kind, ttl_ms, uses),
                 Err(reason) => {
-                    eprintln!("error: --ttl: {reason}");
+                    logging::complain(format_args!("--ttl: {reason}"));
                     return ExitCode::from(EXIT_CONFIG);
                 }
             }
@@ -80,7 +98,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::complain(format_args!("{error:#}"));
             ExitCode::from(EXIT_FAILURE)
         }
     }
@@ -89,15 +107,12 @@ fn main() -> ExitCode {
 /// Whether the running aggregator is healthy.
 fn print_status(config: &Config, as_json: bool) -> anyhow::Result<bool> {
     let report = control::report(&config.path)?;
-    println!("{}", if as_json { serde_json::to_string_pretty(&report)? } else { report.text() });
+    say(if as_json { serde_json::to_string_pretty(&report)? } else { report.text() } + "\n")?;
     Ok(report.healthy)
 }
 
 fn list_agents(config: &Config, as_json: bool) -> anyhow::Result<()> {
     let report = control::report(&config.path)?;
-    println!(
-        "{}",
-        if as_json { serde_json::to_string_pretty(&report.agents)? } else { report.agents_text() }
-    );
-    Ok(())
+    let text = if as_json { serde_json::to_string_pretty(&report.agents)? } else { report.agents_text() };
+    Ok(say(text + "\n")?)
 }

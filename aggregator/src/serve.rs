@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vedette_api::{Admin, ApiState, BuildInfo, Lifecycle, PushAnswer, PushReceiver, ServerFacts};
-use vedette_daemon::logging::{self, LogLevel};
+use vedette_daemon::logging::LogLevel;
 use vedette_daemon::{build, clock, data_format, notify};
 use vedette_ingest::{Ingest, RemoteWrite};
 use vedette_promql::Engine;
@@ -42,11 +42,10 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long sessions and requests may take to end.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
-pub(crate) fn run(flags: &Flags, config: Config) -> Result<()> {
-    let log_level = logging::start(config.log_format, config.log_level);
+pub(crate) fn run(flags: &Flags, config: Config, log_level: &LogLevel) -> Result<()> {
     config.idle_features.say();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(flags, config, &log_level));
+    let served = runtime.block_on(serve(flags, config, log_level));
     // Queries on blocking threads were told to stop; one that does not listen ends with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served

@@ -206,8 +206,8 @@ fn the_last_clone_may_be_dropped_by_an_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = Storage::open(config(folder.path()), at(0)).expect("opens");
     let mut writer = LogWriter::new("a", 1, 64);
-    let (told, answers) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (told, answers) = std::sync::mpsc::sync_channel(1);
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
     let last = storage.clone();
     let done = Box::new(move |outcome| {
         released.recv().expect("the test goes on");

@@ -77,6 +77,13 @@ pub struct ConfigFile {
     text: String,
 }
 
+/// The configuration of an installed service, for commands that people type beside it: its file, where there is one.
+pub fn of_service(file: &str) -> Option<PathBuf> {
+    let file = Path::new(file);
+    // One that can not be looked at is there; reading it says why.
+    file.try_exists().unwrap_or(true).then(|| file.to_owned())
+}
+
 impl ConfigFile {
     /// Reads the file; without one, a file without keys.
     pub fn open(path: Option<&Path>) -> Result<Self, ConfigError> {

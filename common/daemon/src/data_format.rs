@@ -9,7 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-const FILE: &str = "data-format";
+/// Where it stands, in the data folder.
+pub const FILE: &str = "data-format";
 
 /// Why the data is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +35,20 @@ pub enum DataFormatError {
         path: PathBuf,
     },
     /// The file can not be read.
-    #[error("{path}: {source}")]
+    #[error("{path} can not be read{}", as_whom(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+}
+
+fn as_whom(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ": this is for root, or for the user of the service",
+        _ => "",
+    }
 }
 
 /// Refuses a folder that a release with a greater format than `known` has written.

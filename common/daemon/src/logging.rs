@@ -1,6 +1,10 @@
 //! Log lines as Prometheus writes them: `time=… level=info msg="…" key=value`, or the same as JSON.
+//!
+//! Where the journal reads them, its priority stands in front (`<4>`, sd-daemon(3)), which it takes off: so
+//! `journalctl --priority=warning` shows what it should.
 
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -39,7 +43,7 @@ impl LogLevel {
 pub fn start(format: LogFormat, level: Level) -> LogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
     let layer = tracing_subscriber::fmt::layer()
-        .event_format(Lines { format })
+        .event_format(Lines { format, is_journal: is_journal() })
         .with_writer(std::io::stderr)
         .with_filter(tracing_subscriber::filter::filter_fn(is_wanted));
     // Fails only where a subscriber is set already.
@@ -47,13 +51,42 @@ pub fn start(format: LogFormat, level: Level) -> LogLevel {
     LogLevel(handle)
 }
 
+/// Says why a command fails: `error: …` on standard error.
+pub fn complain(problem: impl fmt::Display) {
+    let priority = if is_journal() { priority(Level::ERROR) } else { "" };
+    // There is nobody left to tell.
+    writeln!(std::io::stderr(), "{priority}error: {problem}").ok();
+}
+
+/// Whether standard error is what the service manager has connected to the journal.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(file) = rustix::fs::fstat(std::io::stderr()) else { return false };
+    stream == format!("{}:{}", file.st_dev, file.st_ino)
+}
+
+/// As syslog(3) counts them.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        Level::DEBUG | Level::TRACE => "<7>",
+    }
+}
+
 /// Libraries speak up only when something is wrong.
 fn is_wanted(metadata: &tracing::Metadata<'_>) -> bool {
-    metadata.target().starts_with("vedette") || *metadata.level() <= Level::WARN
+    is_own(metadata.target()) || *metadata.level() <= Level::WARN
+}
+
+fn is_own(target: &str) -> bool {
+    target.starts_with("vedette")
 }
 
 struct Lines {
     format: LogFormat,
+    is_journal: bool,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -80,8 +113,11 @@ where
         event.record(&mut fields);
         let head = [("time", time.as_str()), ("level", level), ("msg", fields.message.as_str())];
         let rest = fields.others.iter().map(|(name, value)| (*name, value.as_str()));
-        let line = print(self.format, head.into_iter().chain(rest));
-        writeln!(writer, "{line}")
+        let target = event.metadata().target();
+        let library = (!is_own(target)).then_some(("library", target));
+        let line = print(self.format, head.into_iter().chain(rest).chain(library));
+        let priority = if self.is_journal { priority(*event.metadata().level()) } else { "" };
+        writeln!(writer, "{priority}{line}")
     }
 }
 

@@ -1,11 +1,22 @@
 //! Numbers and lines for people, as `status` prints them.
 
+use std::io::{self, ErrorKind, Write as _};
 use std::time::Duration;
 
 use vedette_model::Timestamp;
 
 /// Where the second column begins.
 const COLUMN: usize = 14;
+
+/// Prints on standard output. Whoever stops reading, as `head` does, has had enough: no error.
+pub fn say(text: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
 
 /// Lines of a word and what there is to say of it, one column under the other.
 #[derive(Debug, Default)]
