@@ -124,7 +124,7 @@ fn the_agent_says_how_it_is_and_what_to_do() -> Result<()> {
         "17: ",
         "0 of 1 up",
         "1 of 1 connected",
-        "of at most 1.1 GB",
+        "of at most 1.0 GiB",
         "renews itself",
     ] {
         ensure!(text.contains(words), "{words}: {text}");

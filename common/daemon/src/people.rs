@@ -63,12 +63,12 @@ impl Page {
     }
 }
 
-/// `12.3 MB`: powers of 1000, as disks are sold.
+/// `12.3 MiB`: powers of 1024, which a configuration's `MB` means as well.
 pub fn bytes(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
+    while value >= 1023.5 && unit + 1 < units.len() {
+        value /= 1024.0;
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn numbers_are_rounded_to_what_people_read() {
         assert_eq!(
-            [0, 999, 1000, 1_500_000, 999_999_999, u64::MAX].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "1.5 MB", "1.0 GB", "18446.7 PB"]
+            [0, 1023, 1024, 3 << 19, (1 << 30) - 1, u64::MAX].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "16384.0 PiB"]
         );
         let spans = [1, 3_250, 59_999, 120_000, 7_200_000, 172_800_000];
         assert_eq!(
