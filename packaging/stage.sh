@@ -146,7 +146,7 @@ stage_manual() {
     local manual="$CARGO_TARGET_DIR/debug/vedette-manual"
     [ -z "$stage_build" ] && [ -x "$manual" ] || cargo build --quiet --locked --package vedette-manual
     rm -rf "$CARGO_TARGET_DIR/manual"
-    "$manual" "$CARGO_TARGET_DIR/manual"
+    "$manual" ${stage_target:+--target "$stage_target"} "$CARGO_TARGET_DIR/manual"
 }
 
 stage_debian_changelog() {

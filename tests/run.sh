@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 
 vedette_setup
 if [ -z "${VEDETTE_PEERS:-}" ]; then VEDETTE_PEERS=$(tests/peers.sh); fi
-# A Debian to install packages on, and what makes and checks packages.
-vedette_packages dpkg-dev lintian rpm rpmlint systemd-container xz-utils
+# A Debian to install packages on, what makes and checks packages, and the shells that complete.
+vedette_packages dpkg-dev fish lintian rpm rpmlint systemd-container xz-utils zsh
 if [ -z "${VEDETTE_IMAGE:-}" ]; then VEDETTE_IMAGE=$(tests/install/image.sh); fi
 export VEDETTE_PEERS VEDETTE_IMAGE
 vedette_say "building into $CARGO_TARGET_DIR (RocksDB alone takes some ten minutes on 2 cores, once)"

@@ -4,12 +4,12 @@
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory as _};
-use clap_complete::{Shell, generate_to};
+use clap::{Command, CommandFactory as _, Parser};
 
+mod completions;
 mod notices;
 
 #[path = "../../../agent/src/cli.rs"]
@@ -59,14 +59,21 @@ SIGHUP reads the configuration again, SIGTERM ends the program.
 \fBvedette\-agent\fR(1), \fBsystemctl\fR(1)
 "#;
 
+/// Writes the manual pages, shells' completions and notices of both programs.
+#[derive(Parser)]
+struct Options {
+    /// What the programs are compiled for [default: this machine]
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Where to.
+    folder: PathBuf,
+}
+
 fn main() -> ExitCode {
-    let Some(folder) = std::env::args_os().nth(1) else {
-        eprintln!("usage: vedette-manual FOLDER");
-        return ExitCode::from(2);
-    };
-    let folder = Path::new(&folder);
-    let written = write(agent::Cli::command(), AGENT, &folder.join("agent"))
-        .and_then(|()| write(aggregator::Cli::command(), AGGREGATOR, &folder.join("aggregator")));
+    let Options { target, folder } = Options::parse();
+    let target = target.unwrap_or_else(|| format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
+    let written = write(agent::Cli::command(), AGENT, &target, &folder.join("agent"))
+        .and_then(|()| write(aggregator::Cli::command(), AGGREGATOR, &target, &folder.join("aggregator")));
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,18 +84,16 @@ fn main() -> ExitCode {
 }
 
 /// Pages into `folder`/man, completions into `folder`/completions.
-fn write(mut command: Command, more: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
+fn write(mut command: Command, more: &str, target: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let (pages, completions) = (folder.join("man"), folder.join("completions"));
     std::fs::create_dir_all(&pages)?;
     std::fs::create_dir_all(&completions)?;
     let name = command.get_name().to_owned();
     clap_mangen::generate_to(without_help(command.clone()), &pages)?;
-    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        generate_to(shell, &mut command, &name, &completions)?;
-    }
+    completions::write(&mut command, &completions)?;
     let mut page = OpenOptions::new().append(true).open(pages.join(format!("{name}.1")))?;
     page.write_all(more.as_bytes())?;
-    std::fs::write(folder.join("THIRD-PARTY-NOTICES"), notices::write(&name)?)?;
+    std::fs::write(folder.join("THIRD-PARTY-NOTICES"), notices::write(&name, target)?)?;
     Ok(())
 }
 
