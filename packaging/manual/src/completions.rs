@@ -67,3 +67,32 @@ fn unexpected(what: &str) -> io::Error {
         "a completion script has no {what:?}: this release of clap_complete may need no mending, see packaging/manual/src/completions.rs"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Arg;
+
+    use super::*;
+
+    #[test]
+    fn what_needs_no_mending_is_noticed() {
+        let bash = "        a-b,run)\n        a__subcmd__b__subcmd__run)\n";
+        let mended = mend_bash(bash, "a-b").expect("it needs it");
+        assert_eq!(mended, "        a-b,run)\n        a__b__subcmd__run)\n");
+        let error = mend_bash(&mended, "a-b").expect_err("it needs none").to_string();
+        assert!(error.contains("this release of clap_complete may need no mending"), "{error}");
+
+        let fish = "    string join \\n a.b= h/help\n    argparse -s (optspecs) -- $cmd 2>/dev/null\n";
+        let mended = mend_fish(fish, "a-b").expect("it needs it");
+        assert!(
+            mended.contains(" a-b= ") && mended.contains("(string replace --all . - -- $cmd)"),
+            "{mended}"
+        );
+        mend_fish(&mended, "a-b").expect_err("it needs none");
+
+        let command = Command::new("a-b").arg(Arg::new("at").long("at").value_name("HOST:PORT"));
+        let mended = mend_zsh("'--at=[Where]:HOST:PORT:_default'", &command).expect("it needs it");
+        assert_eq!(mended, "'--at=[Where]:HOST\\:PORT:_default'");
+        mend_zsh(&mended, &command).expect_err("it needs none");
+    }
+}
