@@ -27,15 +27,22 @@ fn a_fleet_is_enrolled_by_the_script_of_the_readme() -> Result<()> {
     let script = dir.path().join("enrol.sh");
     fs::write(&script, script_of_the_readme()?)?;
     let list = dir.path().join("hosts");
-    let mut hosts: Vec<String> = (0..HOSTS).map(|number| network.host(number)).collect();
-    hosts.push("vt-nowhere".to_owned());
-    fs::write(&list, hosts.join("\n") + "\n")?;
+    let hosts: Vec<String> = (0..HOSTS).map(|number| network.host(number)).collect();
+    // A comment, an empty line, one that fails in the middle, and no end of the last line.
+    let (last, others) = hosts[..HOSTS].split_last().context("hosts")?;
+    fs::write(&list, format!("# web\n\nvt-nowhere\n{}\n{last}", others.join("\n")))?;
+    let temporary = dir.path().join("tmp");
+    fs::create_dir(&temporary)?;
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-    let ran = Command::new("sh").arg(&script).arg(&list).env("PATH", path).output()?;
+    let mut enrol = Command::new("sh");
+    enrol.arg(&script).arg(&list).env("PATH", path).env("TMPDIR", &temporary);
+    let ran = enrol.output()?;
     let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    for host in &hosts[..HOSTS] {
+    for host in &hosts {
         ensure!(said.contains(&format!("{host}: enrolled")), "{said}");
     }
+    ensure!(said.lines().count() == HOSTS + 1, "more than the hosts of the list:\n{said}");
+    ensure!(fs::read_dir(&temporary)?.next().is_none(), "the script leaves something behind");
     ensure!(said.contains("vt-nowhere: failed: ssh: no such host"), "{said}");
     ensure!(ran.status.code() == Some(1), "one has failed: {ran:?}");
 
@@ -48,12 +55,20 @@ fn a_fleet_is_enrolled_by_the_script_of_the_readme() -> Result<()> {
                     && agent["connected_from"].as_array().is_some_and(|from| !from.is_empty())
             })
         };
-        Ok(hosts[..HOSTS].iter().all(connected).then_some(()))
+        Ok(hosts.iter().all(connected).then_some(()))
     })?;
     let up = format!("count(up{{instance=~\"{}-.*\"}} == 1)", network.name);
     eventually("their samples are there", GENEROUS, || {
         Ok((aggregator.api().value(&up, None)? == Some(HOSTS as f64)).then_some(()))
-    })
+    })?;
+
+    // Ended in the middle, it takes its token with it.
+    let token_is_there = format!("#!/bin/sh\ntest -s {}/*/token && kill -TERM $PPID\n", temporary.display());
+    fs::write(bin.join("ssh"), token_is_there)?;
+    let ran = enrol.output()?;
+    ensure!(ran.status.code() == Some(143) && ran.stdout.is_empty(), "{ran:?}");
+    ensure!(fs::read_dir(&temporary)?.next().is_none(), "the token is left behind");
+    Ok(())
 }
 
 /// The block behind the comment that names this file.
