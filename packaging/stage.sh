@@ -4,7 +4,7 @@
 #   --profile PROFILE   Cargo's profile of both programs; else `agent` for the agent and `release` for the aggregator
 #   --target TRIPLE     for another architecture, such as aarch64-unknown-linux-gnu, where its compiler and linker are
 #   --version VERSION   the package's and the program's version; else that of Cargo.toml
-#   --output FOLDER     where packages go; else the folder `packages` beside Cargo's output
+#   --output FOLDER     where packages go, by the checkout when relative; else the folder `packages` beside Cargo's output
 #   --fast              compress less
 #   --no-build          take programs that are built already
 #   agent, aggregator   which packages; else both

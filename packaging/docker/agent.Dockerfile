@@ -1,12 +1,12 @@
-# The agent from its deb, which is in FOLDER:
+# The agent from its deb, which is in FOLDER, the newest if there are several:
 #   docker build --build-context packages=FOLDER -f packaging/docker/agent.Dockerfile -t vedette-agent packaging/docker
 FROM debian:12-slim
 # Set by the builder: amd64, arm64.
 ARG TARGETARCH
-COPY --from=packages vedette-agent_*_${TARGETARCH}.deb /tmp/package.deb
 # Unpacked, not installed: its scripts are for systemd, which is not here.
-RUN dpkg-deb --extract /tmp/package.deb / \
-    && rm /tmp/package.deb \
+RUN --mount=type=bind,from=packages,target=/packages \
+    deb=$(ls -v /packages/vedette-agent_*_"$TARGETARCH".deb | tail -n 1) \
+    && dpkg-deb --extract "$deb" / \
     && mkdir -p /etc/vedette /var/lib/vedette/agent \
     && chown -R 10001:10001 /var/lib/vedette \
     && chmod 0700 /var/lib/vedette/agent \

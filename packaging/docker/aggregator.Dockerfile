@@ -1,12 +1,12 @@
-# The aggregator from its deb, which is in FOLDER:
+# The aggregator from its deb, which is in FOLDER, the newest if there are several:
 #   docker build --build-context packages=FOLDER -f packaging/docker/aggregator.Dockerfile -t vedette-aggregator packaging/docker
 FROM debian:12-slim
 # Set by the builder: amd64, arm64.
 ARG TARGETARCH
-COPY --from=packages vedette-aggregator_*_${TARGETARCH}.deb /tmp/package.deb
 # Unpacked, not installed: its scripts are for systemd, which is not here.
-RUN dpkg-deb --extract /tmp/package.deb / \
-    && rm /tmp/package.deb \
+RUN --mount=type=bind,from=packages,target=/packages \
+    deb=$(ls -v /packages/vedette-aggregator_*_"$TARGETARCH".deb | tail -n 1) \
+    && dpkg-deb --extract "$deb" / \
     && mkdir -p /etc/vedette /var/lib/vedette/aggregator \
     && chown -R 10001:10001 /var/lib/vedette \
     && chmod 0700 /var/lib/vedette/aggregator \

@@ -93,6 +93,19 @@ fn docker_compose_takes_the_file() -> Result<()> {
     };
     let ran = config(&folder().join("compose.yml"))?;
     ensure!(ran.status.success() && ran.stderr.is_empty(), "docker-compose config: {}", text(&ran));
+    // Packages are looked for where the page has them made.
+    let page = fs::read_to_string(folder().join("../README.md"))?;
+    ensure!(page.contains("packaging/build-deb.sh --output target/packages\n"), "the page has changed");
+    let mut command = Command::new(&docker_compose);
+    command.arg("-f").arg(folder().join("compose.yml")).args(["config", "--format=json"]);
+    let ran = command.env_remove("PACKAGES").output()?;
+    let taken: Value = serde_json::from_slice(&ran.stdout).with_context(|| text(&ran))?;
+    let checkout = folder().join("../..").canonicalize()?;
+    for service in ["aggregator-1", "agent"] {
+        let packages = &taken["services"][service]["build"]["additional_contexts"]["packages"];
+        let made = checkout.join("target/packages");
+        ensure!(packages.as_str().map(Path::new) == Some(made.as_path()), "{service}: {packages}");
+    }
     // It would have said so.
     let broken = tempfile::NamedTempFile::with_suffix(".yml")?;
     let misspelt = fs::read_to_string(folder().join("compose.yml"))?.replacen("read_only:", "readonly:", 1);
