@@ -1,8 +1,10 @@
 //! The packages on a Debian 12 that is booted: from the installation to the purge, as an administrator does it.
 
 mod container;
+mod images;
 mod packages;
 mod pages;
+mod restarts;
 mod rpm;
 mod steps;
 mod target;
@@ -31,12 +33,16 @@ fn a_host_from_the_installation_to_the_purge() -> Result<()> {
     let container = Container::boot(&image, folder.path(), alone)?;
     let host = Host::new(container, &debs, &next)?;
     let before = host.files()?;
-    let steps: [(&str, Step); 10] = [
+    let steps: [(&str, Step); 14] = [
+        ("refuses an older systemd", Host::refuses_an_older_systemd),
         ("installs and enrols", Host::installs_and_enrols),
         ("units are hardened", Host::units_are_hardened),
         ("secrets are handed over", Host::secrets_are_handed_over),
         ("a missing right is named", Host::a_missing_right_is_named),
         ("is restarted after kills", Host::is_restarted_after_kills),
+        ("failures before the program are paused", Host::failures_before_the_program_are_paused),
+        ("a missing disk is named", Host::a_missing_disk_is_named),
+        ("repairs take effect at once", Host::repairs_take_effect_at_once),
         ("the watchdog ends what hangs", Host::watchdog_ends_what_hangs),
         ("upgrades lose nothing", Host::upgrades_lose_nothing),
         ("survives a reboot", Host::survives_a_reboot),
@@ -58,6 +64,15 @@ fn the_pages_for_administrators_can_be_followed() -> Result<()> {
     let (debs, next) = (Debs::build(folder.path())?, Debs::repack(folder.path(), NEXT_VERSION)?);
     let Some(site) = Site::boot(&image, folder.path())? else { return Ok(()) };
     site.follow(&debs, &next)
+}
+
+#[test]
+fn images_are_of_the_newest_package() -> Result<()> {
+    let Some(image) = image() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    Debs::build(folder.path())?;
+    Debs::repack(folder.path(), NEXT_VERSION)?;
+    images::check(&image, folder.path())
 }
 
 #[test]

@@ -95,6 +95,8 @@ impl Site {
         let before = eventually("the aggregator is up", GENEROUS, || Ok(sh(&self.first, STATUS).ok()))?;
         ensure!(before.contains("vedette-agent enroll --token-file token"), "no next step:\n{before}");
         Block::of(page, "## The first minute", "token create")?.run(&self.first)?;
+        let mode = sh(&self.first, "stat --format=%a token")?;
+        ensure!(mode.trim() == "600", "others can read the token: {mode}");
         hand_over(&self.first, &self.web)?;
         let enrol = Block::of(page, "## The first minute", "enroll")?;
         sh(&self.web, &enrol.line("enroll")?)?;
@@ -107,6 +109,8 @@ impl Site {
             self.web.root().join("etc/vedette/agent.yml"),
             "global: {scrape_interval: 1s}\nspool: {path: /srv/vedette}\n",
         )?;
+        // A disk that is mounted already.
+        sh(&self.web, "mkdir /srv/vedette && mount -t tmpfs disk /srv/vedette")?;
         Block::of("packaging/README.md", "# Installing and enrolling", "ReadWritePaths")?.run(&self.web)?;
         let said = eventually("the agent is well", GENEROUS, || Ok(sh(&self.web, STATUS_ELSEWHERE).ok()))?;
         ensure!(said.contains("/srv/vedette"), "{said}");
@@ -115,6 +119,9 @@ impl Site {
 
     fn backup(&self) -> Result<()> {
         sh(&self.first, "mkdir /backup")?;
+        // As where the data is a disk of its own.
+        let disk = "/var/lib/vedette/aggregator";
+        sh(&self.first, &format!("mount --bind {disk} {disk}"))?;
         let taken_at = newest(&self.first)?;
         Block::of("packaging/OPERATIONS.md", "## Backup", "vedette-aggregator backup")?.run(&self.first)?;
         Block::of("packaging/OPERATIONS.md", "## Backup", "cp -a")?.run(&self.first)?;
@@ -128,12 +135,15 @@ impl Site {
         let long_ago = newest(&self.first)?;
         let install = Block::of("README.md", "### Packages", "apt install")?;
         sh(&self.second, &install.line("vedette-aggregator_")?)?;
+        // As an rpm leaves it.
+        sh(&self.second, "systemctl disable vedette-aggregator")?;
         let add = Block::of("packaging/OPERATIONS.md", "## Adding and replacing a replica", "join")?;
         sh(&self.first, &add.line("token create")?)?;
         hand_over(&self.first, &self.second)?;
         for line in add.lines.iter().filter(|line| !line.contains("token create")) {
             sh(&self.second, line)?;
         }
+        sh(&self.second, "systemctl is-enabled vedette-aggregator")?;
         self.samples_arrive(&self.second)?;
         eventually("it has what was there before it", GENEROUS, || {
             Ok(self.second.query(&format!("node_load1 @ {long_ago}"))?.first().map(drop))

@@ -9,6 +9,18 @@ use anyhow::{Context as _, Result, ensure};
 use crate::NEXT_VERSION;
 use crate::packages::{lint_rpm, only, pack};
 
+/// What is left in the root after both packages were erased: the configuration that was changed, and data.
+const STAYS: [&str; 8] = [
+    "/etc/vedette",
+    "/etc/vedette/agent.yml.rpmsave",
+    "/etc/vedette/aggregator.yml.rpmsave",
+    "/var/lib/vedette",
+    "/var/lib/vedette/agent",
+    "/var/lib/vedette/agent/data-format",
+    "/var/lib/vedette/aggregator",
+    "/var/lib/vedette/aggregator/data-format",
+];
+
 /// Installs, verifies, upgrades, refuses to go back over newer data, and erases, in a copy of the image.
 pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
     let root = folder.join("root");
@@ -18,6 +30,15 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
     pack("build-rpm.sh", folder, Some(NEXT_VERSION))?;
     let again = folder.join("again");
     pack("build-rpm.sh", &again, None)?;
+    // As Fedora and RHEL have it.
+    let presets = root.join("usr/lib/systemd/system-preset");
+    std::fs::create_dir_all(&presets)?;
+    std::fs::write(presets.join("00-disable.preset"), "disable *\n")?;
+    // Fedora's package `filesystem` has these.
+    for folder in ["fish/vendor_completions.d", "licenses", "zsh/site-functions"] {
+        std::fs::create_dir_all(root.join("usr/share").join(folder))?;
+    }
+    let before = files(&root)?;
     for program in ["agent", "aggregator"] {
         let name = format!("vedette-{program}");
         let package = |version: &str| -> Result<String> {
@@ -34,13 +55,19 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
             "times that are not the commit's:\n{times}"
         );
         lint_rpm(Path::new(&first))?;
+        // Nothing here is known to rpm, systemd included.
+        let lacking = rpm(&root, &["--install", "--test", &first]).err().context("it needs nothing")?;
+        ensure!(lacking.to_string().contains("systemd >= 251 is needed"), "{lacking}");
 
         rpm(&root, &["--install", "--nodeps", &first])?;
         let users = std::fs::read_to_string(root.join("etc/passwd"))?;
         ensure!(users.contains(&format!("{name}:x:")), "there is no user:\n{users}");
         ensure!(root.join(format!("var/lib/vedette/{program}")).is_dir(), "there is no data folder");
         let wanted = root.join(format!("etc/systemd/system/multi-user.target.wants/{name}.service"));
-        ensure!(wanted.is_symlink(), "the service is not enabled");
+        ensure!(!wanted.is_symlink(), "the preset is not followed");
+        // What the pages say then.
+        let enabled = Command::new("systemctl").arg("--root").arg(&root).args(["enable", &name]).status()?;
+        ensure!(enabled.success() && wanted.is_symlink(), "the service can not be enabled");
         lists_its_files(&root, program)?;
         rpm(&root, &["--verify", "--nodeps", &name])?;
 
@@ -49,10 +76,14 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
         rpm(&root, &["--upgrade", "--nodeps", &next])?;
         ensure!(std::fs::read_to_string(&config)? == "# mine\n", "the configuration was not kept");
         ensure!(wanted.is_symlink(), "the upgrade has disabled the service");
-        std::fs::write(root.join(format!("var/lib/vedette/{program}/data-format")), "2\n")?;
-        let refused = rpm(&root, &["--upgrade", "--oldpackage", "--nodeps", &first]);
-        let said = refused.err().context("a downgrade over newer data was not refused")?.to_string();
-        ensure!(said.contains("a newer release has written the data"), "{said}");
+        for (found, expected) in
+            [("x", "does not hold a number"), ("2", "a newer release has written the data")]
+        {
+            std::fs::write(root.join(format!("var/lib/vedette/{program}/data-format")), found)?;
+            let refused = rpm(&root, &["--upgrade", "--oldpackage", "--nodeps", &first]);
+            let said = refused.err().context("a downgrade over newer data was not refused")?.to_string();
+            ensure!(said.contains(expected), "{said}");
+        }
         ensure!(rpm(&root, &["--query", &name])?.contains(NEXT_VERSION), "the refusal changed the package");
 
         rpm(&root, &["--erase", "--nodeps", &name])?;
@@ -60,7 +91,24 @@ pub(crate) fn check(image: &Path, folder: &Path) -> Result<()> {
         ensure!(!wanted.is_symlink(), "the service is still enabled");
         ensure!(root.join(format!("var/lib/vedette/{program}/data-format")).exists(), "the data is gone");
     }
+    let left: BTreeSet<_> = files(&root)?.difference(&before).cloned().collect();
+    let expected: BTreeSet<_> = STAYS.into_iter().map(str::to_owned).collect();
+    ensure!(left == expected, "left behind: {left:#?}");
     Ok(())
+}
+
+/// All that is in the root but rpm's notes, and the copies that are made of the lists of users.
+fn files(root: &Path) -> Result<BTreeSet<String>> {
+    let listed = Command::new("find").arg(root).args(["-xdev", "-printf", "/%P\n"]).output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    let is_told = |path: &&str| {
+        !path.starts_with("/root/.rpmdb")
+            && !matches!(
+                *path,
+                "/etc/.pwd.lock" | "/etc/passwd-" | "/etc/group-" | "/etc/shadow-" | "/etc/gshadow-"
+            )
+    };
+    Ok(listed.lines().filter(is_told).map(str::to_owned).collect())
 }
 
 /// What a package has, and where.

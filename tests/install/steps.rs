@@ -13,11 +13,11 @@ use crate::container::Container;
 use crate::packages::Debs;
 use crate::target;
 
-const AGENT: &str = "vedette-agent.service";
+pub(crate) const AGENT: &str = "vedette-agent.service";
 const AGGREGATOR: &str = "vedette-aggregator.service";
 
 /// A sample a second, and something to scrape.
-const AGENT_CONFIG: &str = "\
+pub(crate) const AGENT_CONFIG: &str = "\
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
   - job_name: served
@@ -50,6 +50,28 @@ impl Host {
             }
         }
         Ok(Self { container })
+    }
+
+    /// Its root, as seen from here.
+    pub(crate) fn root(&self) -> &Path {
+        self.container.root()
+    }
+
+    /// systemd before 251 can not load the folder of secrets.
+    pub(crate) fn refuses_an_older_systemd(&self) -> Result<()> {
+        let older = "cp -a /var/lib/dpkg /root/older && \
+             sed -i '/^Package: systemd$/,/^$/s/^Version: .*/Version: 249.11-0ubuntu3/' /root/older/status";
+        self.run(&["sh", "-euc", older])?;
+        for program in ["agent", "aggregator"] {
+            let deb = format!("first-{program}.deb");
+            for (admin, takes) in [("/root/older", false), ("/var/lib/dpkg", true)] {
+                let command = ["dpkg", "--admindir", admin, "--simulate", "--install", &deb];
+                let (said, succeeded) = self.container.output(&command)?;
+                ensure!(succeeded == takes && said.contains("systemd (<< 251~)") != takes, "{said}");
+            }
+        }
+        self.run(&["rm", "--recursive", "/root/older"])?;
+        Ok(())
     }
 
     pub(crate) fn installs_and_enrols(&self) -> Result<()> {
@@ -102,10 +124,11 @@ impl Host {
 
     /// A file that root alone can read is there for the service, and for nobody else.
     pub(crate) fn secrets_are_handed_over(&self) -> Result<()> {
-        self.run(&["sh", "-c", "umask 077; echo hidden >/etc/vedette/agent.secrets/app"])?;
+        // Every kind of character that the page names.
+        self.run(&["sh", "-c", "umask 077; echo hidden >/etc/vedette/agent.secrets/App-1.2_x"])?;
         self.run(&["systemctl", "restart", AGENT])?;
         self.await_active(AGENT)?;
-        let secret = "/run/credentials/vedette-agent.service/secret_app";
+        let secret = "/run/credentials/vedette-agent.service/secret_App-1.2_x";
         for (user, may_read) in [("vedette-agent", true), ("vedette-aggregator", false)] {
             let (said, succeeded) =
                 self.container.output(&["runuser", "--user", user, "--", "cat", secret])?;
@@ -264,14 +287,23 @@ impl Host {
         for program in ["agent", "aggregator"] {
             let format = self.container.root().join(format!("var/lib/vedette/{program}/data-format"));
             let own = fs::read_to_string(&format).with_context(|| format.display().to_string())?;
-            fs::write(&format, "2\n")?;
-            self.refuses_to_run_older(program)?;
-            let (said, succeeded) =
-                self.container.output(&["dpkg", "--install", &format!("first-{program}.deb")])?;
-            let expected = format!("a newer release has written the data in /var/lib/vedette/{program}");
-            ensure!(!succeeded && said.contains(&expected), "{said}");
-            fs::write(&format, own)?;
             let unit = format!("vedette-{program}.service");
+            self.await_active(&unit)?;
+            let running = self.property(&unit, "MainPID")?;
+            let newer = format!("a newer release has written the data in /var/lib/vedette/{program}");
+            let malformed = format!("/var/lib/vedette/{program}/data-format does not hold a number");
+            for (found, expected) in
+                [("", &malformed), ("1x", &malformed), ("99999999999999999999", &malformed), ("2", &newer)]
+            {
+                fs::write(&format, format!("{found}\n"))?;
+                let (said, succeeded) =
+                    self.container.output(&["dpkg", "--install", &format!("first-{program}.deb")])?;
+                let refused = !succeeded && said.contains(expected) && said.contains("Nothing was changed");
+                ensure!(refused, "{found:?}: {said}");
+                ensure!(self.property(&unit, "MainPID")? == running, "the refusal has restarted {unit}");
+            }
+            self.refuses_to_run_older(program)?;
+            fs::write(&format, own)?;
             self.run(&["systemctl", "start", &unit])?;
             self.await_active(&unit)?;
             let version = self.run(&[
@@ -324,9 +356,22 @@ impl Host {
         Ok(())
     }
 
-    /// The files that there were before, and no others.
+    /// The files that there were before, and no others. A disk of its own is emptied, one that is mounted below is left alone.
     pub(crate) fn purging_leaves_nothing(&self, before: &BTreeSet<String>) -> Result<()> {
+        let (disk, other) = ("/var/lib/vedette/aggregator", "/var/lib/vedette/agent/other");
+        self.run(&["mount", "--bind", disk, disk])?;
+        self.run(&["mkdir", other])?;
+        self.run(&["mount", "--types", "tmpfs", "other", other])?;
+        self.run(&["touch", &format!("{other}/kept")])?;
         self.run(&["dpkg", "--purge", "vedette-agent", "vedette-aggregator"])?;
+        let states = self.run(&["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])?;
+        ensure!(!states.contains("vedette"), "not purged:\n{states}");
+        let left = self.run(&["find", "/var/lib/vedette", "-printf", "%p\n"])?;
+        let expected = ["/var/lib/vedette", "/var/lib/vedette/agent", disk, other, &format!("{other}/kept")]
+            .map(str::to_owned);
+        ensure!(left.lines().map(str::to_owned).collect::<BTreeSet<_>>() == expected.into(), "{left}");
+        self.run(&["umount", disk, other])?;
+        self.run(&["rmdir", other, "/var/lib/vedette/agent", disk, "/var/lib/vedette"])?;
         let after = self.files()?;
         let left: Vec<_> = after.difference(before).collect();
         let lost: Vec<_> = before.difference(&after).collect();
@@ -352,11 +397,11 @@ impl Host {
         Ok(listed.lines().filter(is_told).map(str::to_owned).collect())
     }
 
-    fn run(&self, command: &[&str]) -> Result<String> {
+    pub(crate) fn run(&self, command: &[&str]) -> Result<String> {
         self.container.run(command)
     }
 
-    fn property(&self, unit: &str, name: &str) -> Result<String> {
+    pub(crate) fn property(&self, unit: &str, name: &str) -> Result<String> {
         let value = self.run(&["systemctl", "show", "--value", "--property", name, unit])?;
         Ok(value.trim().to_owned())
     }
@@ -365,7 +410,7 @@ impl Host {
         Ok(self.property(unit, "ActiveState")? == "active")
     }
 
-    fn await_active(&self, unit: &str) -> Result<()> {
+    pub(crate) fn await_active(&self, unit: &str) -> Result<()> {
         let active = eventually("the service is up", GENEROUS, || Ok(self.is_active(unit)?.then_some(())));
         active.with_context(|| {
             self.run(&["journalctl", "--no-pager", "--lines=30", "--unit", unit]).unwrap_or_default()
