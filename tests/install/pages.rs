@@ -16,8 +16,7 @@ type Step = fn(&Site) -> Result<()>;
 /// As the page has it, for the id of the replica that is gone.
 const ID_OF_THE_PAGE: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
 const STATUS: &str = "vedette-aggregator status";
-/// Of the agent, once its spool is where its configuration says.
-const STATUS_ELSEWHERE: &str = "vedette-agent --config.file=/etc/vedette/agent.yml status";
+const AGENT_STATUS: &str = "vedette-agent status";
 
 /// Two replicas and a host that is watched, with the packages of this release and the next in `/root`.
 pub(crate) struct Site {
@@ -112,7 +111,7 @@ impl Site {
         // A disk that is mounted already.
         sh(&self.web, "mkdir /srv/vedette && mount -t tmpfs disk /srv/vedette")?;
         Block::of("packaging/README.md", "# Installing and enrolling", "ReadWritePaths")?.run(&self.web)?;
-        let said = eventually("the agent is well", GENEROUS, || Ok(sh(&self.web, STATUS_ELSEWHERE).ok()))?;
+        let said = eventually("the agent is well", GENEROUS, || Ok(sh(&self.web, AGENT_STATUS).ok()))?;
         ensure!(said.contains("/srv/vedette"), "{said}");
         self.samples_arrive(&self.first)
     }
@@ -161,15 +160,15 @@ impl Site {
     fn revocation(&self) -> Result<()> {
         sh(&self.second, "vedette-aggregator agent revoke web")?;
         eventually("the agent says that it was revoked", GENEROUS, || {
-            let (said, succeeded) = self.web.output(&["sh", "-c", STATUS_ELSEWHERE])?;
+            let (said, succeeded) = self.web.output(&["sh", "-c", AGENT_STATUS])?;
             Ok((!succeeded && said.contains("revoked")).then_some(()))
         })?;
         let listed = sh(&self.first, "vedette-aggregator agent list")?;
         ensure!(listed.contains("revoked once"), "{listed}");
         sh(&self.second, "vedette-aggregator token create >token")?;
         hand_over(&self.second, &self.web)?;
-        sh(&self.web, "vedette-agent --config.file=/etc/vedette/agent.yml enroll --token-file token")?;
-        eventually("it is taken again", GENEROUS, || Ok(sh(&self.web, STATUS_ELSEWHERE).ok()))?;
+        sh(&self.web, "vedette-agent enroll --token-file token")?;
+        eventually("it is taken again", GENEROUS, || Ok(sh(&self.web, AGENT_STATUS).ok()))?;
         self.samples_arrive(&self.first)?;
         self.samples_arrive(&self.second)
     }
@@ -187,7 +186,7 @@ impl Site {
         let status = sh(&self.second, STATUS)?;
         ensure!(status.contains("1 replica") && !status.contains(&gone), "{status}");
         eventually("the agent forgets it", GENEROUS, || {
-            let said = sh(&self.web, STATUS_ELSEWHERE)?;
+            let said = sh(&self.web, AGENT_STATUS)?;
             Ok((!said.contains(&gone)).then_some(()))
         })?;
         self.samples_arrive(&self.second)
