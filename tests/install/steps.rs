@@ -144,7 +144,8 @@ impl Host {
             let error = r#"node_filesystem_device_error{mountpoint="/srv/hidden/disk",device_error="permission denied"}"#;
             Ok(self.container.query(error)?.first().map(drop))
         })?;
-        let log = self.run(&["journalctl", "--no-pager", "--unit", AGENT])?;
+        let log = self.run(&["journalctl", "--no-pager", "--priority=warning", "--unit", AGENT])?;
+        ensure!(!log.contains("level=info"), "information has the priority of warnings:\n{log}");
         let said = log.lines().filter(|line| line.contains("/srv/hidden/disk")).collect::<Vec<_>>();
         ensure!(said.len() == 1 && said[0].contains("CAP_DAC_READ_SEARCH"), "{said:?}");
         let works = r#"node_scrape_collector_success{collector="filesystem"} == 1"#;
