@@ -58,9 +58,17 @@ impl Debs {
 }
 
 /// Builds the programs under another version, and packs them, in a layer over the target folder at its own place: so
-/// what other tests run stays as it is, and what does not know its version is not compiled again.
+/// what other tests run stays as it is, and what does not know its version is not compiled again. What others pack meanwhile
+/// changes below the layer, which must not be seen there: those folders are its own, made while nobody packs.
 const BUILD_AND_PACK: &str = r#"
+exec 8>"$CARGO_TARGET_DIR/package.lock"
+flock 8
 mount -t overlay overlay -o "lowerdir=$CARGO_TARGET_DIR,upperdir=$1/upper,workdir=$1/work" "$CARGO_TARGET_DIR"
+for folder in manual debug/package; do
+    rm -rf "$CARGO_TARGET_DIR/$folder"
+    mkdir "$CARGO_TARGET_DIR/$folder"
+done
+exec 8>&-
 VEDETTE_VERSION=$2 cargo build --quiet --locked --workspace --bins
 exec packaging/build-deb.sh --profile dev --no-build --fast --version "$2" --output "$3"
 "#;
